@@ -1,0 +1,49 @@
+"""Functions that bend a prediction on its way to the solver: predict -> predict.
+
+They mix raw outputs. Every Gaussian target is linear in (x_0, eps) at a given x_t, so
+mixing outputs, scores or x_0 predictions is the same thing.
+Strengths and intervals are traced: another value does not recompile.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from diffusion.sample import predictor
+
+
+def guided(apply, params, cond, null, scale, interval=(0.0, 1.0)):
+    """Classifier-free guidance (arXiv:2207.12598): out_u + scale (out_c - out_u).
+
+    Both halves go through the network as ONE batch of 2B.
+
+    Args:
+        apply, params: a models.Model's.
+        cond, null: dicts of the same keys and shapes: what is wanted, and "nothing said".
+        scale: f32[]; 1 is the conditional model, 0 the unconditional one.
+        interval: guide only at noise levels in [lo, hi] (arXiv:2404.07724).
+    """
+    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), cond, null)
+    predict_both = predictor(apply, params, both)
+
+    def predict(x, t):
+        out = predict_both(jax.tree.map(lambda a: jnp.concatenate([a, a]), x), t)
+        conditional, free = jnp.split(out, 2)
+        inside = (interval[0] <= t) & (t <= interval[1])
+        return free + jnp.where(inside, scale, 1.0) * (conditional - free)
+
+    return predict
+
+
+def autoguided(predict, weak, scale):
+    """Autoguidance (arXiv:2406.02507): away from a weaker model of the same data.
+
+    Args:
+        predict, weak: (x, t) -> out, of one target; the weak one smaller or less trained.
+        scale: f32[]; 1 is `predict` alone.
+    """
+
+    def guided_by_weak(x, t):
+        bad = weak(x, t)
+        return bad + scale * (predict(x, t) - bad)
+
+    return guided_by_weak

@@ -1,0 +1,138 @@
+"""Furniture that every network here is made of.
+
+Parameters are float32; `dtype` is what matrices are multiplied in. Statistics of norms
+and softmax are float32 whatever dtype is.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+xavier, zeros, small = nn.initializers.xavier_uniform(), nn.initializers.zeros, nn.initializers.normal(0.02)
+
+
+def fourier(t, dim, max_period=1e4):
+    """Cosines and sines of noise level t f32[B] -> f32[B, dim]; t = 1 counts as 1000 steps."""
+    freqs = max_period ** (-jnp.arange(dim // 2) / (dim // 2))
+    angles = 1000.0 * t[:, None].astype(jnp.float32) * freqs
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1)
+
+
+def sincos_2d(side, dim):
+    """Fixed positions of a side x side grid, row-major f32[side^2, dim] (as in arXiv:2212.09748).
+
+    The first half tells the column, the second the row, each as sines and then cosines.
+    """
+    freqs = 1e4 ** (-jnp.arange(dim // 4) / (dim // 4))
+    angles = jnp.arange(side)[:, None] * freqs
+    line = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
+    return jnp.concatenate([jnp.tile(line, (side, 1)), jnp.repeat(line, side, 0)], -1)
+
+
+class Condition(nn.Module):
+    """Noise level and class as one vector f32[B, width].
+
+    cond["label"] i32[B] holds ids 0..num_classes-1; num_classes itself means "no class",
+    and so does a missing label.
+    """
+
+    width: int
+    num_classes: int = 0  # 0: the network knows no classes
+    time_width: int = 256
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, t, cond):
+        dense = lambda name: nn.Dense(self.width, kernel_init=small, dtype=self.dtype, name=name)
+        c = dense("time_out")(nn.silu(dense("time_in")(fourier(t, self.time_width))))
+        if self.num_classes:
+            label = cond.get("label", jnp.full(t.shape, self.num_classes))
+            table = nn.Embed(self.num_classes + 1, self.width, embedding_init=small, name="label")
+            c = c + table(label).astype(c.dtype)
+        return c
+
+
+def attend(q, k, v, implementation="auto"):
+    """Softmax attention without a mask, [B, L, N, D] each; statistics in float32.
+
+    implementation: "xla", "cudnn", or "auto": cudnn where it applies (GPU, 16-bit, head width
+    a multiple of 8 and at most 128), else xla; jax's own default is always xla.
+    """
+    if implementation == "auto":
+        fits = q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128
+        implementation = "cudnn" if fits and jax.default_backend() == "gpu" else "xla"
+    return jax.nn.dot_product_attention(q, k, v, implementation=implementation)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over axis 1, every position sees every other."""
+
+    num_heads: int
+    qk_norm: bool = False  # RMS norm of queries and keys, a head at a time (arXiv:2302.05442)
+    implementation: str = "auto"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        width = x.shape[-1]
+        qkv = nn.Dense(3 * width, kernel_init=xavier, dtype=self.dtype, name="qkv")(x)
+        q, k, v = jnp.split(qkv.reshape(*x.shape[:-1], 3 * self.num_heads, -1), 3, axis=-2)
+        if self.qk_norm:
+            q = nn.RMSNorm(dtype=self.dtype, name="q_norm")(q)
+            k = nn.RMSNorm(dtype=self.dtype, name="k_norm")(k)
+        y = attend(q, k, v, self.implementation).reshape(x.shape)
+        return nn.Dense(width, kernel_init=xavier, dtype=self.dtype, name="out")(y)
+
+
+class Mlp(nn.Module):
+    ratio: float = 4.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        dense = lambda n, name: nn.Dense(n, kernel_init=xavier, dtype=self.dtype, name=name)
+        return dense(x.shape[-1], "down")(nn.gelu(dense(int(self.ratio * x.shape[-1]), "up")(x)))
+
+
+def modulate(x, shift, scale):
+    """Layer norm without parameters, then the condition's scale and shift, f32[B, D] each.
+
+    jax.nn.standardize and not two passes by hand: on CPU the latter makes the step's time
+    quadratic in depth.
+    """
+    normed = jax.nn.standardize(x.astype(jnp.float32), axis=-1, epsilon=1e-6).astype(x.dtype)
+    return normed * (1.0 + scale[:, None]) + shift[:, None]
+
+
+class Block(nn.Module):
+    """adaLN-Zero transformer block (arXiv:2212.09748): starts as the identity."""
+
+    num_heads: int
+    mlp_ratio: float = 4.0
+    qk_norm: bool = False
+    attention: str = "auto"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, c):
+        six = nn.Dense(6 * x.shape[-1], kernel_init=zeros, dtype=self.dtype, name="modulation")
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = jnp.split(six(nn.silu(c)), 6, -1)
+        attention = Attention(self.num_heads, self.qk_norm, self.attention, self.dtype, name="attention")
+        x = x + gate_a[:, None] * attention(modulate(x, shift_a, scale_a))
+        return x + gate_m[:, None] * Mlp(self.mlp_ratio, self.dtype, name="mlp")(modulate(x, shift_m, scale_m))
+
+
+class Head(nn.Module):
+    """Last norm and projection, float32; starts at zero, so the first output is zero."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x, c):
+        x, c = x.astype(jnp.float32), c.astype(jnp.float32)
+        shift, scale = jnp.split(
+            nn.Dense(2 * x.shape[-1], kernel_init=zeros, name="modulation")(nn.silu(c)), 2, -1
+        )
+        return nn.Dense(self.features, kernel_init=zeros, name="out")(modulate(x, shift, scale))
