@@ -1,5 +1,6 @@
 """Diffusion without networks: processes, one loss, one sampling loop."""
 
+from diffusion import draws
 from diffusion.gaussian import TARGETS, WEIGHTS, Gaussian
 from diffusion.guidance import autoguided, guided
 from diffusion.loss import diffusion_loss, logit_normal, loss_at, stratified, uniform
@@ -16,6 +17,6 @@ TIMES = {
 __all__ = [
     "SCHEDULES", "SOLVERS", "TARGETS", "TIMES", "WEIGHTS",
     "Churn", "Ddim", "Dpm2m", "Gaussian", "Heun",
-    "autoguided", "diffusion_loss", "guided", "logit_normal", "loss_at", "predictor", "sample",
-    "shifted", "stratified", "uniform",
+    "autoguided", "diffusion_loss", "draws", "guided", "logit_normal", "loss_at", "predictor",
+    "sample", "shifted", "stratified", "uniform",
 ]  # fmt: skip

@@ -7,8 +7,8 @@ makes two linear equations in two unknowns, so one solve (`split`) turns any pre
 into (x_0, eps), and no table of conversions is needed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import jax
 import jax.numpy as jnp

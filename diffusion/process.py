@@ -14,7 +14,8 @@ Every draw takes `keys: key[B]`, one key an example (`draws.py`), so that an exa
 noise does not depend on the batch, the device or the host that it happens to be on.
 """
 
-from typing import Any, Callable, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import jax
 

@@ -6,7 +6,8 @@ read alpha alone, as the probability that a token survives. Derivatives come fro
 `levels`, so a new schedule is two lines of algebra.
 """
 
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp

@@ -1,7 +1,8 @@
 """Networks without diffusion. Each is a pure function (params, x_t, t, cond, keys) -> out."""
 
 import difflib
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -51,7 +52,9 @@ def create(name: str, preset: str | None = None, **fields) -> Model:
         module = cls(**chosen)
     except TypeError:
         wanted = [f for f in known if f not in chosen and not hasattr(cls, f)]
-        raise ValueError(f"{name} wants {', '.join(wanted)}, or a preset: {', '.join(presets)}") from None
+        raise ValueError(
+            f"{name} wants {', '.join(wanted)}, or a preset: {', '.join(presets)}"
+        ) from None
 
     def init(key, x, t, cond):
         return module.init(key, x, t, cond)["params"]

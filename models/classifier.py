@@ -1,7 +1,6 @@
 """A small convolutional classifier, whose last hidden layer serves as features for scoring."""
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 FEATURES = 64
 
@@ -19,6 +18,5 @@ class Classifier(nn.Module):
             x = nn.relu(nn.GroupNorm(8, name=f"norm_{i}")(x))
             if min(x.shape[1:3]) >= 7:
                 x = nn.max_pool(x, (2, 2), (2, 2))
-        x = jnp.concatenate([x.mean((1, 2)), x.max((1, 2))], -1)
-        features = nn.relu(nn.Dense(FEATURES, name="features")(x))
+        features = nn.relu(nn.Dense(FEATURES, name="features")(x.reshape(len(x), -1)))
         return nn.Dense(self.num_classes, name="logits")(features), features

@@ -61,12 +61,20 @@ class DiT(nn.Module):
         b, h, w, channels = x.shape
         p, d = self.patch_size, self.hidden_size
         if h != w or h % p:
-            raise ValueError(f"DiT wants square images with a side divisible by patch_size {p}; got {h}x{w}")
+            raise ValueError(
+                f"DiT wants square images with a side divisible by patch_size {p}; got {h}x{w}"
+            )
         if d % self.num_heads or d % 4:
-            raise ValueError(f"hidden_size {d} is not a multiple of 4 and of num_heads {self.num_heads}")
+            raise ValueError(
+                f"hidden_size {d} is not a multiple of 4 and of num_heads {self.num_heads}"
+            )
         side = h // p
         # patches as one matrix product, so that fans and initial scale are a linear layer's
-        x = x.reshape(b, side, p, side, p, channels).transpose(0, 1, 3, 2, 4, 5).reshape(b, side * side, -1)
+        x = (
+            x.reshape(b, side, p, side, p, channels)
+            .transpose(0, 1, 3, 2, 4, 5)
+            .reshape(b, side * side, -1)
+        )
         x = nn.Dense(d, kernel_init=layers.xavier, dtype=self.dtype, name="patchify")(x)
         x = x + layers.sincos_2d(side, d).astype(self.dtype)
         c = layers.Condition(d, self.num_classes, dtype=self.dtype, name="condition")(t, cond)
@@ -76,7 +84,9 @@ class DiT(nn.Module):
         return x.reshape(b, h, w, channels)
 
     def blocks(self, x, c):
-        block = nn.remat(layers.Block, prevent_cse=not self.scan_layers) if self.remat else layers.Block
+        block = (
+            nn.remat(layers.Block, prevent_cse=not self.scan_layers) if self.remat else layers.Block
+        )
         make = lambda name: block(
             self.num_heads, self.mlp_ratio, self.qk_norm, self.attention, self.dtype, name=name
         )
@@ -99,4 +109,6 @@ def unstack(params: dict) -> dict:
     stacked = dict(params)
     blocks = stacked.pop("blocks")
     depth = len(jax.tree.leaves(blocks)[0])
-    return stacked | {f"blocks_{i}": jax.tree.map(lambda a: a[i], blocks) for i in range(depth)}
+    return stacked | {
+        f"blocks_{i}": jax.tree.map(lambda a, i=i: a[i], blocks) for i in range(depth)
+    }

@@ -10,7 +10,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-xavier, zeros, small = nn.initializers.xavier_uniform(), nn.initializers.zeros, nn.initializers.normal(0.02)
+xavier, zeros, small = (
+    nn.initializers.xavier_uniform(),
+    nn.initializers.zeros,
+    nn.initializers.normal(0.02),
+)
 
 
 def fourier(t, dim, max_period=1e4):
@@ -61,7 +65,9 @@ def attend(q, k, v, implementation="auto"):
     a multiple of 8 and at most 128), else xla; jax's own default is always xla.
     """
     if implementation == "auto":
-        fits = q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128
+        fits = (
+            q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128
+        )
         implementation = "cudnn" if fits and jax.default_backend() == "gpu" else "xla"
     return jax.nn.dot_product_attention(q, k, v, implementation=implementation)
 
@@ -119,9 +125,13 @@ class Block(nn.Module):
     def __call__(self, x, c):
         six = nn.Dense(6 * x.shape[-1], kernel_init=zeros, dtype=self.dtype, name="modulation")
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = jnp.split(six(nn.silu(c)), 6, -1)
-        attention = Attention(self.num_heads, self.qk_norm, self.attention, self.dtype, name="attention")
+        attention = Attention(
+            self.num_heads, self.qk_norm, self.attention, self.dtype, name="attention"
+        )
         x = x + gate_a[:, None] * attention(modulate(x, shift_a, scale_a))
-        return x + gate_m[:, None] * Mlp(self.mlp_ratio, self.dtype, name="mlp")(modulate(x, shift_m, scale_m))
+        return x + gate_m[:, None] * Mlp(self.mlp_ratio, self.dtype, name="mlp")(
+            modulate(x, shift_m, scale_m)
+        )
 
 
 class Head(nn.Module):

@@ -10,7 +10,9 @@ from models import layers
 
 PRESETS = {
     "debug": dict(width=16, multipliers=(1, 2), num_res_blocks=1, attention_sides=(), groups=4),
-    "mnist": dict(width=32, multipliers=(1, 2, 2), num_res_blocks=1, attention_sides=(7,), groups=8),
+    "mnist": dict(
+        width=24, multipliers=(1, 2, 4), num_res_blocks=1, attention_sides=(7,), groups=8
+    ),
     # The published recipe for CIFAR-10: 35.7 M parameters.
     "cifar": dict(
         width=128, multipliers=(1, 2, 2, 2), num_res_blocks=2, attention_sides=(16,), dropout=0.1
@@ -109,7 +111,9 @@ class UNet(nn.Module):
         count = iter(range(10**6))  # numbers the blocks, for their dropout
 
         def res(x, features, name):
-            own = None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, next(count))
+            own = (
+                None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, next(count))
+            )
             block = ResBlock(features, self.groups, self.dropout, self.dtype, name=name)
             return block(x, c, own)
 

@@ -1,0 +1,38 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both may be run again.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := runs/digits
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	$(BIN)/python train_flow.py --config=configs/digits.py --workdir $(DEMO)
+	$(BIN)/python train_classifier.py --dataset_name digits --out runs/features/digits.npz
+	$(BIN)/python generate.py --load_dir $(DEMO) --classes 0-9 --num_samples 100
+	$(BIN)/python eval_fid.py --load_dir $(DEMO) --features runs/features/digits.npz
+	@echo "Look at $(DEMO)/generated/grid.png and denoising.gif; numbers are in $(DEMO)/score.json, the log in $(DEMO)/metrics.jsonl"
+
+test: .venv/tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+# torch by itself and first: what depends on it would otherwise pull a build for GPUs.
+.venv/tested: .venv/installed
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --editable '.[test,torch]'
+	touch $@
+
+lint: .venv/tested
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv runs

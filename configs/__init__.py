@@ -1,0 +1,1 @@
+"""Experiments: get_config() -> ConfigDict, only what differs from flow.py."""

@@ -1,0 +1,1 @@
+"""Data on the host: numpy in, numpy out; never jax at import time."""

@@ -1,0 +1,91 @@
+"""The rules of the house, read from the imports."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("configs", "data", "diffusion", "models", "utils", "jetson", "bench")
+SOURCES = sorted(
+    p for p in [*ROOT.glob("*.py"), *(f for r in ROOMS for f in (ROOT / r).rglob("*.py"))]
+)
+SCRIPTS = {p.stem for p in ROOT.glob("*.py")}
+LAZY = {
+    "datasets",
+    "wandb",
+    "torch",
+    "diffusers",
+    "matplotlib",
+    "sklearn",
+    "pyarrow",
+    "tensorboardX",
+    "tokenizers",
+}
+
+
+def imports(path, top_level_only=False):
+    """{"package.module", ...} that a file imports; "from a import b" gives a and a.b."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def roots(path, **kwargs):
+    return {name.split(".")[0] for name in imports(path, **kwargs)}
+
+
+def room(path):
+    return path.relative_to(ROOT).parts[0]
+
+
+FORBIDDEN = {
+    "diffusion": {"flax", "models", "data", "utils", "configs", "optax"},
+    "models": {"diffusion", "data", "utils", "configs", "optax"},
+    "configs": {"jax", "flax", "diffusion", "models", "data", "utils"},
+}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_file_imports_only_what_its_room_may(path):
+    assert not roots(path) & FORBIDDEN.get(room(path), set())
+    if room(path) == "data":
+        assert "jax" not in roots(path, top_level_only=True)
+    if room(path) == "utils" and path.name != "recipe.py":
+        assert not roots(path) & {"diffusion", "models", "configs"}
+    assert not roots(path) & SCRIPTS, "nothing imports a script"
+    assert not roots(path, top_level_only=True) & LAZY, (
+        "heavy packages are imported where they are used"
+    )
+
+
+def test_only_the_loop_says_pmap():
+    said = {p.name for p in SOURCES if re.search(r"\bjax\.pmap\b|[^a-z]pmap\(", p.read_text())}
+    assert said == {"loop.py"}
+
+
+def test_nothing_is_unpickled():
+    for path in SOURCES:
+        assert not re.search(
+            r"pickle\.load|allow_pickle=True|weights_only=False", path.read_text()
+        ), path
+
+
+def test_scripts_import_nothing_heavy_before_their_flags_are_read():
+    for name in SCRIPTS:
+        heavy = {"jax", "flax", "optax", "numpy", "orbax", "data", "diffusion", "models"}
+        assert not roots(ROOT / f"{name}.py", top_level_only=True) & heavy
+
+
+def test_files_are_short():
+    long = {
+        str(p.relative_to(ROOT)): n for p in SOURCES if (n := len(p.read_text().splitlines())) > 320
+    }
+    assert not long

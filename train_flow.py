@@ -1,0 +1,118 @@
+"""Trains an image model: flow matching or DDPM, on a DiT or a UNet.
+
+    python train_flow.py                                 digits, on a tiny DiT
+    python train_flow.py --config=configs/digits.py      what `make demo` runs
+    python train_flow.py --dataset_name cifar10 --model.preset big --model.patch_size 8
+
+Running the same command again continues where it stopped.
+"""
+
+import sys
+from pathlib import Path
+
+from utils import config as flags
+
+EVAL_LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)  # noise levels of the validation loss
+
+
+def main():
+    config = flags.parse(sys.argv, "configs/flow.py")
+
+    # What is heavy is imported only once the flags are known to be good.
+    import jax
+
+    from data import images, pipeline
+    from utils import cache, checkpoint, loop, recipe, train_state
+    from utils.progress import Reporter
+    from utils.wandb import Metrics
+
+    cache.enable()
+    loop.shareable(config.batch_size, config.accumulate)
+
+    # data
+    data = images.load(config.dataset_name, config.data_dir, config.image_size)
+    train, test = data["train"], data["test"]
+    batches = pipeline.Batches(
+        {"x": train.x, "label": train.label},
+        config.batch_size,
+        seed=config.seed,
+        process=jax.process_index(),
+        processes=jax.process_count(),
+    )
+
+    # process, network, optimiser, state
+    built = recipe.image(config, train.shape, train.num_classes)
+    rate = train_state.learning_rate(config)
+    tx = train_state.optimizer(config, rate)
+    key_init, key_train, key_eval = jax.random.split(jax.random.key(config.seed), 3)
+    state = loop.create(lambda: recipe.initial(built, key_init), tx, key_train)
+    step = loop.update(
+        built.loss,
+        tx,
+        ema_decay=config.ema_decay,
+        ema_warmup=config.ema_warmup,
+        accumulate=config.accumulate,
+    )
+
+    # where it is kept, and what is already there
+    own = config.experiment.replace("flow", f"flow_{config.dataset_name}".replace("/", "-"))
+    workdir = Path(config.workdir or f"runs/{own}")
+    record = flags.flatten(config)
+    saves = checkpoint.Checkpoints(workdir / "checkpoints", config.keep)
+    if found := saves.restore(state, flags.agreement(record, workdir)):
+        state, _ = found
+    size = sum(p.size for p in jax.tree.leaves(state.params))
+    print(
+        f"{config.dataset_name}: {len(train.x)} images {'x'.join(map(str, train.shape))}, "
+        f"{train.num_classes} classes; {config.model.name} of {size / 1e6:.2f} M parameters; "
+        f"{jax.device_count()} {jax.default_backend()} device(s); "
+        f"step {int(state.step)} of {config.max_steps}; {workdir}",
+        flush=True,
+    )
+    metrics = Metrics(workdir, record, dict(config.wandb), config.tensorboard)
+    report = Reporter(config, metrics, rate, "images", int(state.step))
+    facts = {"seed": config.seed, "shape": train.shape, "num_classes": train.num_classes}
+
+    def save(state, _):
+        saves.save(state, record, facts | {"position": int(state.step)})
+
+    hooks = [
+        loop.Hook(config.log_interval, report),
+        loop.Hook(config.save_interval, save),
+        loop.Hook(config.eval_interval, evaluator(config, built, test, key_eval, workdir, metrics)),
+    ]
+    with saves, metrics, report:
+        state, signal = loop.fit(state, step, batches, config.max_steps, hooks)
+    report.farewell(int(state.step), signal, workdir)
+
+
+def evaluator(config, built, test, key, workdir, metrics):
+    """A hook: validation loss by noise level, and a grid of samples, ten of a class in a row."""
+    import numpy as np
+
+    from data import pipeline
+    from utils import pictures, recipe
+
+    held_out = pipeline.Batches({"x": test.x, "label": test.label}, min(512, len(test.x)))(0)
+    losses = recipe.validator(built, EVAL_LEVELS)
+    steps, scale = config.sampler.denoise_timesteps, config.sampler.cfg_scale
+    draw = recipe.drawer(built, steps, guide=scale != 1.0)
+    labels = np.arange(10 * min(10, max(1, test.num_classes)), dtype=np.int32) // 10
+
+    def evaluate(state, _):
+        number = int(state.step)
+        values = [float(v) for v in losses(state.ema, key, held_out)]
+        by_level = dict(zip(EVAL_LEVELS, values, strict=True))
+        metrics.log(number, **{f"valid_loss_t{t}": v for t, v in by_level.items()})
+        x = draw(state.ema, key, np.arange(len(labels)), labels, scale)
+        path = workdir / "samples" / f"{number:07d}.png"
+        pictures.save_grid(path, pipeline.to_bytes(x), columns=10)
+        metrics.picture(number, "samples", path)
+        shown = "  ".join(f"{t}: {v:.4f}" for t, v in by_level.items())
+        print(f"step {number:6d}  validation loss at t = {shown}  samples in {path}", flush=True)
+
+    return evaluate
+
+
+if __name__ == "__main__":
+    flags.run(main)

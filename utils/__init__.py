@@ -1,0 +1,1 @@
+"""What training needs besides mathematics: flags, the loop, checkpoints, metrics, scores."""

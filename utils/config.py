@@ -1,0 +1,216 @@
+"""Flags: one ml_collections tree, two spellings, and clear refusals.
+
+    --config=configs/cifar10.py     the experiment (the script's default otherwise)
+    --config.model.depth=12         ml_collections' own spelling
+    --model.depth 12                the short one
+    --dry_run                       print the flattened config and stop
+    --help                          print every knob and stop
+
+Imports nothing heavy: --help must answer at once.
+"""
+
+import difflib
+import json
+import os
+import re
+import sys
+import traceback
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ALIASES = {"use_stable_vae": "model.use_stable_vae"}  # spelled both ways in jax-flow's commands
+# What may change between a run and its continuation: it leaves no mark on the weights.
+FREE = {
+    "workdir",
+    "data_dir",
+    "log_interval",
+    "eval_interval",
+    "save_interval",
+    "keep",
+    "tensorboard",
+}
+FREE_GROUPS = ("wandb.", "sampler.")
+
+
+def parse(argv: list[str], default: str):
+    """The ConfigDict that a command line asks for.
+
+    Args:
+        argv: sys.argv: script, then flags.
+        default: the config file if --config names none, relative to the project.
+
+    Raises:
+        ValueError: an unknown flag (with the nearest known one), a value of another type
+            than the knob's, a stray word, or a file without get_config.
+        FileNotFoundError: no such config file.
+        SystemExit: after --help or --dry_run has printed.
+    """
+    words = list(argv[1:])
+    if any(w in ("--help", "-h", "-help") for w in words):
+        print(help_text(default))
+        raise SystemExit(0)
+    flags = list(pairs(words))
+    dry = any(k == "dry_run" and v != "0" for k, v in flags)
+    files = [v for k, v in flags if k == "config"]
+    config = load(files[-1] if files else str(ROOT / default))
+    config.experiment = Path(files[-1].partition(":")[0]).stem if files else Path(default).stem
+    for name, text in flags:
+        if name not in ("config", "dry_run"):
+            override(config, name, text)
+    if dry:
+        print("\n".join(f"{k} = {v!r}" for k, v in flatten(config).items()))
+        raise SystemExit(0)
+    return config
+
+
+def pairs(words):
+    """--a.b=1, --a.b 1, --nox and --x as (name, text) pairs; text is None for a bare flag."""
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--"):
+            raise ValueError(f"stray word {word!r}; flags are --name=value or --name value")
+        name, equals, text = word[2:].partition("=")
+        if not equals:
+            follows = words and (not words[0].startswith("--"))
+            text = words.pop(0) if follows and name != "dry_run" else None
+        yield name.removeprefix("config."), text
+
+
+def load(spec: str):
+    """The ConfigDict of PATH or PATH:ARGUMENT (given to get_config), locked against new names."""
+    import runpy
+
+    path, colon, argument = spec.partition(":")
+    if not Path(path).is_file():
+        there = ", ".join(sorted(p.stem for p in (ROOT / "configs").glob("[a-z]*.py")))
+        raise FileNotFoundError(f"no config file {path}; configs/ has {there}")
+    sys.path.insert(0, str(ROOT))
+    try:
+        scope = runpy.run_path(path)
+    finally:
+        sys.path.remove(str(ROOT))
+    if "get_config" not in scope:
+        raise ValueError(f"{path} defines no get_config()")
+    return scope["get_config"](*([argument] if colon else []))
+
+
+def override(config, name: str, text: str | None):
+    """Sets one knob; the text is read as the type that stands there."""
+    from ml_collections import ConfigDict
+
+    known = flatten(config)
+    negated = name.removeprefix("no") in known and isinstance(known[name.removeprefix("no")], bool)
+    if name not in known and negated and text is None:
+        name, text = name.removeprefix("no"), "false"
+    name = ALIASES.get(name, name)
+    if name not in known or name == "experiment":
+        near = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
+        near += [k for k in known if k.split(".")[-1] == name.split(".")[-1] and k not in near]
+        hint = f"; did you mean --{' or --'.join(near)}?" if near else "; --help lists them all"
+        raise ValueError(f"no flag --{name}{hint}")
+    node = config
+    *groups, leaf = name.split(".")
+    for group in groups:
+        node = node[group]
+    kind = node.get_type(leaf)
+    if kind is ConfigDict:
+        raise ValueError(
+            f"--{name} is a group of flags: {', '.join(f'{name}.{k}' for k in node[leaf])}"
+        )
+    setattr(node, leaf, read(name, text, kind))
+
+
+def read(name, text, kind):
+    """A word as bool, int, float, str or tuple."""
+    if text is None:
+        if kind is bool:
+            return True
+        raise ValueError(f"--{name} wants a value ({kind.__name__})")
+    if text.lower() == "none":
+        return None
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    try:
+        if kind is bool:
+            return words[text.lower()]
+        if kind is tuple:
+            return tuple(json.loads(f"[{text.strip('()[]')}]"))
+        return int(text.replace("_", "")) if kind is int else kind(text)
+    except (ValueError, KeyError):
+        raise ValueError(f"--{name} wants {kind.__name__}; got {text!r}") from None
+
+
+def flatten(config, prefix="") -> dict:
+    """{"model.depth": 12, ...}: for flags, logs and diffs."""
+    out = {}
+    for key, value in config.items():
+        nested = hasattr(value, "items")
+        out |= flatten(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return out
+
+
+def differences(old: dict, new: dict) -> list[str]:
+    """Lines `name: old -> new` of flattened configs, where it matters to a continued run."""
+    fixed = lambda k: k not in FREE and not k.startswith(FREE_GROUPS)
+    names = [k for k in sorted(old.keys() | new.keys()) if fixed(k)]
+    # A longer run of a constant learning rate begins as the shorter one did.
+    if new.get("lr_schedule") == "constant":
+        names = [k for k in names if k != "max_steps"]
+    plain = lambda d, k: json.loads(json.dumps(d.get(k)))
+    return [
+        f"{k}: {old.get(k)!r} -> {new.get(k)!r}" for k in names if plain(old, k) != plain(new, k)
+    ]
+
+
+def agreement(record: dict, workdir):
+    """A check of a checkpoint's config: raises ValueError with the differences to `record`."""
+
+    def agree(old):
+        if changed := differences(old, record):
+            raise ValueError(
+                f"{workdir} was trained with another config; take another --workdir, or undo: "
+                + "; ".join(changed)
+            )
+
+    return agree
+
+
+def help_text(default: str) -> str:
+    """The script's own words, then every knob of the config file with its comment."""
+    lines = (ROOT / default).read_text().splitlines()
+    knob = re.compile(r"\s+c\.([\w.]+) = (.*?)(?:  # (.*))?$")
+    rows = []
+    for line in lines:
+        if m := knob.match(line):
+            value = m[2].removeprefix("placeholder(").rstrip(")") if "placeholder" in m[2] else m[2]
+            if value != "ConfigDict()" and value != "ConfigDict(":
+                rows.append(f"  --{m[1]:<30} {value:<12} {m[3] or ''}")
+        elif line.strip().startswith("# "):
+            rows.append(f"\n{line.strip()[2:]}")
+    doc = sys.modules["__main__"].__doc__ or ""
+    return (
+        f"{doc.strip()}\n\n--config=FILE  --dry_run  --help, and (defaults of {default}):\n"
+        + "\n".join(rows)
+    )
+
+
+def run(main):
+    """Calls main() as a script: what the user did wrong is one line, what we did wrong a traceback.
+
+    An error that a `raise` of this project's own files made is meant for the user. All others
+    are bugs. TANDEM_TRACEBACK=1 shows the traceback of both.
+    """
+    try:
+        return main()
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        path = Path(last.filename).resolve()
+        ours = (
+            path.is_relative_to(ROOT)
+            and "site-packages" not in path.parts
+            and last.line.startswith("raise")
+        )
+        if not ours or os.environ.get("TANDEM_TRACEBACK"):
+            raise
+        script = Path(sys.argv[0]).name
+        raise SystemExit(f"{script}: {error}") from None

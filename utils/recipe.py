@@ -1,0 +1,225 @@
+"""Where names become things: the only file that knows configs, models, data and diffusion at once.
+
+train_*.py, eval_fid.py and generate.py all build through it, so the config inside a
+checkpoint is enough to rebuild what made it.
+"""
+
+import functools
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import diffusion
+import models
+from data import pipeline
+from models import look_up
+
+
+class Recipe(NamedTuple):
+    """Things that fit together, and the loss that binds them."""
+
+    process: Any  # diffusion.process.Process
+    solver: Any  # diffusion.process.Solver
+    model: models.Model
+    shape: tuple[int, ...]  # of one example
+    num_classes: int  # 0: unconditional
+    loss: Callable  # (params, key, batch) -> (f32[], metrics)
+
+
+def image(config, shape, num_classes) -> Recipe:
+    """Flow matching, DDPM and their kin.
+
+    Args:
+        config: a ConfigDict like configs/flow.py's.
+        shape: (H, W, C) of an image.
+        num_classes: of the dataset.
+
+    Raises:
+        ValueError: a name that is not there, or a pair that does not fit; tells what there is.
+    """
+    if config.model.use_stable_vae:
+        raise ValueError(
+            "--model.use_stable_vae 1 wants latents, which this version does not have; "
+            "0 trains on pixels"
+        )
+    process = gaussian(config.process)
+    solver = image_solver(config.sampler)
+    classes = num_classes if config.model.class_conditional else 0
+    model = network(config.model, classes)
+    times = look_up(config.process.times, diffusion.TIMES, "process.times")
+    draw_t = times(config.process.time_mean, config.process.time_scale)
+
+    def loss(params, key, batch):
+        batch = batch | {"x": augmented(batch, key, config.flip)}
+        if not classes:
+            batch = {k: v for k, v in batch.items() if k != "label"}
+        return diffusion.diffusion_loss(
+            process, model.apply, params, key, batch, draw_t=draw_t, total=config.batch_size,
+            null_label=classes, drop=config.process.class_dropout_prob,
+        )  # fmt: skip
+
+    recipe = Recipe(process, solver, model, tuple(shape), classes, loss)
+    jax.eval_shape(functools.partial(initial, recipe), jax.random.key(0))  # refuse misfits now
+    return recipe
+
+
+def gaussian(c) -> diffusion.Gaussian:
+    """The process of a config's `process` group."""
+    schedule = look_up(c.schedule, diffusion.SCHEDULES, "process.schedule")
+    if c.shift != 1.0:
+        schedule = diffusion.shifted(schedule, c.shift)
+    look_up(c.target, diffusion.TARGETS, "process.target")
+    weight = look_up(c.weight, diffusion.WEIGHTS, "process.weight")
+    return diffusion.Gaussian(schedule=schedule, target=c.target, weight=weight)
+
+
+def image_solver(c):
+    """The solver of a config's `sampler` group, given those of its knobs that it has."""
+    cls = look_up(c.solver, diffusion.SOLVERS, "solver")
+    knobs = {"eta": c.eta, "clip": c.clip or None}
+    return cls(**{k: v for k, v in knobs.items() if k in cls.__dataclass_fields__})
+
+
+def network(c, classes) -> models.Model:
+    """The network of a config's `model` group; knobs of other networks are left out."""
+    cls, _ = look_up(c.name, models.MODULES, "model.name")
+    fields = {k: v for k, v in c.items() if k in cls.__dataclass_fields__ and k != "name"}
+    return models.create(c.name, c.preset, num_classes=classes, **fields)
+
+
+def augmented(batch, key, flip):
+    """u8 pixels in [-1, 1], mirrored for half of the examples if asked; key by index as always."""
+    x = pipeline.to_unit(batch["x"])
+    if not flip:
+        return x
+    keys = diffusion.draws.fold(jax.random.fold_in(key, 1), batch["index"])
+    mirrored = diffusion.draws.uniform(keys) < 0.5
+    return jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
+
+
+def initial(recipe, key):
+    """Fresh parameters."""
+    x = jnp.zeros((1, *recipe.shape))
+    return recipe.model.init(
+        key, x, jnp.zeros(1), {"label": jnp.zeros(1, jnp.int32)} if recipe.num_classes else {}
+    )
+
+
+def drawer(recipe, steps: int, *, guide: bool, weak=None, trajectory=False):
+    """A jitted (params, key, index, label, scale, interval, weak_params) -> f32[B, *shape].
+
+    index i32[B] says which samples of the key, label i32[B] of which class.
+
+    Args:
+        recipe: from `image`.
+        steps: solver steps.
+        guide: False calls the network once and not for both halves; `scale` is then ignored.
+        weak: a Recipe to be guided away from (autoguidance), instead of "no class".
+        trajectory: return every state, [steps + 1, B, *shape], instead of the last.
+    """
+    apply, null = recipe.model.apply, recipe.num_classes
+
+    @jax.jit
+    def draw(params, key, index, label, scale=1.0, interval=(0.0, 1.0), weak_params=None):
+        cond = {"label": label} if recipe.num_classes else {}
+        predict = diffusion.predictor(apply, params, cond)
+        if weak is not None:
+            bad = diffusion.predictor(weak.model.apply, weak_params, cond)
+            predict = diffusion.autoguided(predict, bad, scale)
+        elif guide and recipe.num_classes:
+            free = {"label": jnp.full_like(label, null)}
+            predict = diffusion.guided(apply, params, cond, free, scale, interval)
+        x = diffusion.sample(
+            recipe.process,
+            recipe.solver,
+            predict,
+            key,
+            index,
+            recipe.shape,
+            steps=steps,
+            trajectory=trajectory,
+        )
+        return x[1] if trajectory else x
+
+    return draw
+
+
+def validator(recipe, levels):
+    """A jitted (params, key, batch) -> f32[len(levels)]: mean loss at each noise level."""
+
+    @jax.jit
+    def losses(params, key, batch):
+        x0 = pipeline.to_unit(batch["x"])
+        cond = {"label": batch["label"]} if recipe.num_classes else {}
+        keys = diffusion.draws.fold(key, batch["index"])
+        at = lambda t: diffusion.loss_at(
+            recipe.process, recipe.model.apply, params, keys, x0, cond, t
+        ).mean()
+        return jax.lax.map(at, jnp.asarray(levels))
+
+    return losses
+
+
+class Features(NamedTuple):
+    """A classifier whose last hidden layer is measured, and what it is called in print."""
+
+    name: str  # "digits-cnn@1a2b3c4d": dataset, kind and hash of the weights
+    accuracy: float  # on the dataset's test split
+    apply: Callable  # u8[B, H, W, C] -> (logits f32[B, classes], features f32[B, 64])
+
+
+def classifier(num_classes):
+    """(init, apply) of the shipped classifier; apply: (params, u8 images) -> (logits, features)."""
+    from models.classifier import Classifier
+
+    module = Classifier(num_classes)
+    init = lambda key, x: module.init(key, pipeline.to_unit(x))["params"]
+    return init, lambda params, x: module.apply({"params": params}, pipeline.to_unit(x))
+
+
+def save_features(path, params, dataset, num_classes, accuracy):
+    """Writes classifier weights as a plain npz, names joined by '/'."""
+    from flax.traverse_util import flatten_dict
+
+    flat = {k: np.asarray(v) for k, v in flatten_dict(params, sep="/").items()}
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **flat, dataset=dataset, num_classes=num_classes, accuracy=accuracy)
+
+
+def load_features(path) -> Features:
+    """Reads what `save_features` wrote.
+
+    Raises:
+        FileNotFoundError: not there; the message tells the command that makes it.
+        ValueError: not such a file.
+    """
+    from flax.traverse_util import unflatten_dict
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"no features at {path}; make them with: "
+            f"python train_classifier.py --dataset_name NAME --out {path}"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {k: file[k] for k in file}
+        dataset, classes, accuracy = (
+            arrays.pop(k).item() for k in ("dataset", "num_classes", "accuracy")
+        )
+    except (ValueError, KeyError, OSError) as error:
+        raise ValueError(f"{path} is not a features file of train_classifier.py: {error}") from None
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    params = unflatten_dict(arrays, sep="/")
+    _, apply = classifier(classes)
+    return Features(
+        f"{dataset}-cnn@{digest.hexdigest()[:8]}",
+        accuracy,
+        jax.jit(functools.partial(apply, params)),
+    )

@@ -1,0 +1,154 @@
+"""A trained run as something that draws: what generate.py and eval_fid.py have in common."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from utils import checkpoint, loop, recipe
+
+
+class Run(NamedTuple):
+    """A checkpoint, rebuilt from its own config."""
+
+    name: str  # "runs/digits, step 800"
+    recipe: recipe.Recipe
+    ema: Any  # averaged weights, on all devices
+    config: Any  # ConfigDict
+
+
+def restored(load_dir, step=None, **sampler) -> Run:
+    """The newest checkpoint of a run (or that of `step`), with knobs of its sampler changed.
+
+    Args:
+        load_dir: workdir of a train script.
+        step: of the checkpoint.
+        **sampler: overrides of config.sampler; None keeps what is there.
+
+    Raises:
+        FileNotFoundError, ValueError: no checkpoint, a foreign or a damaged one.
+    """
+    built = {}
+
+    def like(meta):
+        from ml_collections import ConfigDict
+
+        try:
+            shape, classes = meta["data"]["shape"], meta["data"]["num_classes"]
+            config = ConfigDict(nested(meta["config"]))
+            config.sampler.update({k: v for k, v in sampler.items() if v is not None})
+            built["recipe"] = recipe.image(config, shape, classes)
+        except (KeyError, AttributeError) as error:
+            raise ValueError(
+                f"{load_dir} was not trained by train_flow.py: its config lacks {error}"
+            ) from None
+        built["config"] = config
+        return jax.eval_shape(lambda key: recipe.initial(built["recipe"], key), jax.random.key(0))
+
+    ema, meta = checkpoint.read_ema(load_dir, like, step)
+    name = f"{load_dir}, step {meta['data']['position']}"
+    return Run(name, built["recipe"], loop.everywhere(ema), built["config"])
+
+
+def nested(flat: dict) -> dict:
+    """{"a.b": 1} as {"a": {"b": 1}}."""
+    out = {}
+    for name, value in flat.items():
+        *groups, leaf = name.split(".")
+        node = out
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[leaf] = value
+    return out
+
+
+def sampler(
+    run: Run,
+    *,
+    steps=None,
+    scale=None,
+    interval=(0.0, 1.0),
+    weak: Run | None = None,
+    seed=0,
+    batch_size=100,
+):
+    """A function labels i32[N], trajectory=False -> batches of images that add up to N.
+
+    Sample i is a function of (seed, i, its label) alone. With `trajectory` each batch is
+    [steps + 1, B, H, W, C].
+
+    Raises:
+        ValueError: steps or batch_size below 1, or a weak run of another kind of data.
+    """
+    sampling = run.config.sampler
+    steps = sampling.denoise_timesteps if steps is None else steps
+    scale = sampling.cfg_scale if scale is None else scale
+    for name, value in (("denoise_timesteps", steps), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"--{name} wants at least 1; got {value}")
+    if weak and (weak.recipe.shape, weak.recipe.num_classes) != (
+        run.recipe.shape,
+        run.recipe.num_classes,
+    ):
+        raise ValueError(
+            f"{weak.name} draws {weak.recipe.shape}, {run.name} draws {run.recipe.shape}: no guide"
+        )
+    devices = jax.device_count()
+    batch_size = -(-batch_size // devices) * devices
+    key = jax.random.key(seed)
+
+    def draw(labels, trajectory=False):
+        drawn = recipe.drawer(
+            run.recipe, steps, guide=scale != 1.0, weak=weak and weak.recipe, trajectory=trajectory
+        )
+        for first in range(0, len(labels), batch_size):
+            some = labels[first : first + batch_size]
+            label = np.resize(some, batch_size)  # the last batch is filled up and cut again
+            index = np.arange(first, first + batch_size)
+            x = drawn(
+                run.ema, key, *loop.spread((index, label)), scale, interval, weak and weak.ema
+            )
+            yield np.asarray(x)[:, : len(some)] if trajectory else np.asarray(x)[: len(some)]
+
+    return draw
+
+
+def class_labels(classes: str, num_classes: int, n: int):
+    """i32[n]: the classes of "all", "3", "0,5" or "0-9", over and over.
+
+    Raises:
+        ValueError: n below 1, or not such a list, or a class that is not there.
+    """
+    if n < 1:
+        raise ValueError(f"--num_samples wants at least 1; got {n}")
+    if num_classes == 0 and classes == "all":
+        return np.zeros(n, np.int32)
+    if num_classes == 0:
+        raise ValueError(f"--classes {classes}: this model knows no classes")
+    try:
+        chosen = list(range(num_classes)) if classes == "all" else []
+        for part in classes.split(",") if classes != "all" else []:
+            low, _, high = part.partition("-")
+            chosen += range(int(low), int(high or low) + 1)
+    except ValueError:
+        raise ValueError(
+            f"--classes wants something like 3, 0,5,7 or 0-9; got {classes!r}"
+        ) from None
+    if not chosen or min(chosen) < 0 or max(chosen) >= num_classes:
+        raise ValueError(f"--classes {classes}: this model's classes are 0 to {num_classes - 1}")
+    return np.resize(np.asarray(chosen, np.int32), n)
+
+
+def guidance_interval(text: str) -> tuple[float, float]:
+    """Two noise levels from "0.1,0.8".
+
+    Raises:
+        ValueError: anything else.
+    """
+    try:
+        low, high = map(float, text.split(","))
+        if 0.0 <= low <= high <= 1.0:
+            return low, high
+    except ValueError:
+        pass
+    raise ValueError(f"--cfg_interval wants two noise levels such as 0.1,0.8; got {text!r}")
