@@ -13,7 +13,10 @@ import jax.numpy as jnp
 
 
 def fold(key: jax.Array, index: jax.Array) -> jax.Array:
-    """One key an example, key[B], from a key and i32[B] (or i32[]: the same for all of keys)."""
+    """One key an example, key[B]: of a key and i32[B], or of key[B] and one i32[].
+
+    Keys are those of jax.random.key; the old PRNGKey arrays would be taken for a batch.
+    """
     if key.ndim:
         return jax.vmap(jax.random.fold_in, (0, None))(key, index)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, index)

@@ -40,8 +40,8 @@ def sigmoid(l: Levels, det: jax.Array, bias: float = -1.0) -> jax.Array:
     The evidence bound weighs the error of eps by -d log SNR / dt at uniform t
     (arXiv:2303.00848, eq. 4); the sigmoid turns its details down.
     """
-    slope = 2.0 * (l.dsigma / l.sigma - l.dalpha / l.alpha)
-    return jax.nn.sigmoid(bias - jnp.log(l.snr)) * slope * (l.alpha / det) ** 2
+    slope = 2.0 * (l.alpha * l.dsigma / l.sigma - l.dalpha)  # times alpha, which may be 0 at t = 1
+    return jax.nn.sigmoid(bias - jnp.log(l.snr)) * slope * l.alpha / det**2
 
 
 WEIGHTS = {"flat": flat, "min_snr": min_snr, "sigmoid": sigmoid}
@@ -87,8 +87,8 @@ class Gaussian:
         l = levels(self.schedule, t, like=out)
         error = self.weight(l, self.determinant(l)) * jnp.square(out.astype(jnp.float32) - target)
         return error.mean(axis=range(1, error.ndim)), {
-            "out_rms": rms(out),
-            "target_rms": rms(target),
+            "out_power": power(out),
+            "target_power": power(target),
         }
 
     def prior(self, keys, shape):
@@ -116,6 +116,6 @@ class Gaussian:
         return a * x0 + b * eps
 
 
-def rms(x: jax.Array) -> jax.Array:
-    """Root mean square, f32[]."""
-    return jnp.sqrt(jnp.mean(jnp.square(x.astype(jnp.float32))))
+def power(x: jax.Array) -> jax.Array:
+    """Mean square, f32[]; of devices' shares the mean is that of the whole."""
+    return jnp.mean(jnp.square(x.astype(jnp.float32)))

@@ -26,9 +26,11 @@ def guided(apply, params, cond, null, scale, interval=(0.0, 1.0)):
     predict_both = predictor(apply, params, both)
 
     def predict(x, t):
-        out = predict_both(jax.tree.map(lambda a: jnp.concatenate([a, a]), x), t)
+        x = jax.tree.map(lambda a: jnp.concatenate([a, a]), x)
+        out = predict_both(x, jnp.concatenate([t, t]) if jnp.ndim(t) else t)
         conditional, free = jnp.split(out, 2)
         inside = (interval[0] <= t) & (t <= interval[1])
+        inside = jnp.reshape(inside, jnp.shape(t) + (1,) * (free.ndim - jnp.ndim(t)))
         return free + jnp.where(inside, scale, 1.0) * (conditional - free)
 
     return predict

@@ -34,6 +34,8 @@ def diffusion_loss(
         (loss f32[], metrics): means over this device's share, so that their mean over
         equal shares is what one device would have got for the whole batch.
     """
+    if drop and null_label is None:
+        raise ValueError(f"drop {drop} hides labels behind null_label, which is None")
     x0 = batch["x"]
     index = batch.get("index", jnp.arange(len(x0)))
     cond = {k: v for k, v in batch.items() if k not in ("x", "index")}

@@ -99,9 +99,10 @@ class Dpm2m:
         now, then = levels(process.schedule, t), levels(process.schedule, s)
         here = jnp.log(now.alpha / now.sigma)
         step, last = jnp.log(then.alpha / then.sigma) - here, here - memory.half_log_snr
-        # First order where a neighbour is infinitely far: the first step, and the one to s = 0.
+        # First order where a neighbour is infinitely far: the first step, and the one to s = 0
+        # (merely very far, where a schedule stops short of sigma = 0).
         ahead = 0.5 * step / last
-        ahead = jnp.where(jnp.isfinite(ahead), ahead, 0.0)
+        ahead = jnp.where(jnp.isfinite(ahead) & (s > 0), ahead, 0.0)
         x0_ahead = x0 + ahead * (x0 - memory.x0)
         ratio = then.sigma / now.sigma
         return ratio * x + (then.alpha - now.alpha * ratio) * x0_ahead, Past(x0, here)
@@ -128,6 +129,7 @@ class Churn:
         kept = up.alpha / now.alpha
         kept = jnp.where(t_hat > t, kept, 1.0)  # at t = 1 alpha may be 0, and nothing is raised
         fresh = jnp.sqrt(jnp.maximum(up.sigma**2 - (kept * now.sigma) ** 2, 0.0))
+        fresh = jnp.where(t_hat > t, fresh, 0.0)  # the root makes 1e-4 of a rounding error
         x_hat = kept * x + fresh * draws.normal(keys, x.shape[1:])
         return Heun().step(process, predict, keys, x_hat, t_hat, s, memory)
 
