@@ -58,8 +58,9 @@ def main():
     own = config.experiment.replace("flow", f"flow_{config.dataset_name}".replace("/", "-"))
     workdir = Path(config.workdir or f"runs/{own}")
     record = flags.flatten(config)
+    facts = {"seed": config.seed, "shape": train.shape, "num_classes": train.num_classes}
     saves = checkpoint.Checkpoints(workdir / "checkpoints", config.keep)
-    if found := saves.restore(state, flags.agreement(record, workdir)):
+    if found := saves.restore(state, flags.agreement(record, facts, workdir)):
         state, _ = found
     size = sum(p.size for p in jax.tree.leaves(state.params))
     print(
@@ -71,7 +72,6 @@ def main():
     )
     metrics = Metrics(workdir, record, dict(config.wandb), config.tensorboard)
     report = Reporter(config, metrics, rate, "images", int(state.step))
-    facts = {"seed": config.seed, "shape": train.shape, "num_classes": train.num_classes}
 
     def save(state, _):
         saves.save(state, record, facts | {"position": int(state.step)})
@@ -79,14 +79,14 @@ def main():
     hooks = [
         loop.Hook(config.log_interval, report),
         loop.Hook(config.save_interval, save),
-        loop.Hook(config.eval_interval, evaluator(config, built, test, key_eval, workdir, metrics)),
+        loop.Hook(config.eval_interval, evaluator(config, built, test, key_eval, workdir, report)),
     ]
     with saves, metrics, report:
         state, signal = loop.fit(state, step, batches, config.max_steps, hooks)
     report.farewell(int(state.step), signal, workdir)
 
 
-def evaluator(config, built, test, key, workdir, metrics):
+def evaluator(config, built, test, key, workdir, report):
     """A hook: validation loss by noise level, and a grid of samples, ten of a class in a row."""
     import numpy as np
 
@@ -103,13 +103,13 @@ def evaluator(config, built, test, key, workdir, metrics):
         number = int(state.step)
         values = [float(v) for v in losses(state.ema, key, held_out)]
         by_level = dict(zip(EVAL_LEVELS, values, strict=True))
-        metrics.log(number, **{f"valid_loss_t{t}": v for t, v in by_level.items()})
+        report.metrics.log(number, **{f"valid_loss_t{t}": v for t, v in by_level.items()})
         x = draw(state.ema, key, np.arange(len(labels)), labels, scale)
         path = workdir / "samples" / f"{number:07d}.png"
         pictures.save_grid(path, pipeline.to_bytes(x), columns=10)
-        metrics.picture(number, "samples", path)
+        report.metrics.picture(number, "samples", path)
         shown = "  ".join(f"{t}: {v:.4f}" for t, v in by_level.items())
-        print(f"step {number:6d}  validation loss at t = {shown}  samples in {path}", flush=True)
+        report.say(f"step {number:6d}  validation loss at t = {shown}  samples in {path}")
 
     return evaluate
 

@@ -46,15 +46,20 @@ class ResBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x, c, keys):
-        conv = lambda name, init: nn.Conv(
-            self.features, (3, 3), kernel_init=init, dtype=self.dtype, name=name
+        conv = lambda name, init, side=3: nn.Conv(
+            self.features, (side, side), kernel_init=init, dtype=self.dtype, name=name
         )
         h = conv("conv_in", layers.xavier)(nn.silu(Norm(self.groups, name="norm_in")(x)))
-        h = h + nn.Dense(self.features, dtype=self.dtype, name="time")(nn.silu(c))[:, None, None]
+        h = (
+            h
+            + nn.Dense(self.features, kernel_init=layers.xavier, dtype=self.dtype, name="time")(
+                nn.silu(c)
+            )[:, None, None]
+        )
         h = dropout(keys, nn.silu(Norm(self.groups, name="norm_out")(h)), self.dropout)
         h = conv("conv_out", layers.zeros)(h)
         if x.shape[-1] != self.features:
-            x = nn.Conv(self.features, (1, 1), dtype=self.dtype, name="skip")(x)
+            x = conv("skip", layers.xavier, 1)(x)
         return x + h
 
 
@@ -123,7 +128,15 @@ class UNet(nn.Module):
             return SelfAttention(self.groups, self.dtype, name=name)(x)
 
         def conv(features, name, **kw):
-            return nn.Conv(features, (3, 3), padding=1, dtype=self.dtype, name=name, **kw)
+            return nn.Conv(
+                features,
+                (3, 3),
+                padding=1,
+                kernel_init=layers.xavier,
+                dtype=self.dtype,
+                name=name,
+                **kw,
+            )
 
         h = conv(self.width, "conv_in")(x)
         skips = [h]

@@ -139,6 +139,15 @@ def test_a_changed_config_is_refused_with_a_diff(train, tmp_path):
     assert "model.hidden_size: None -> 32" in refusal
 
 
+def test_changed_images_under_an_old_name_are_refused_and_nothing_is_set_aside(script, tmp_path):
+    words = ["--dataset_name", f"npz:{tmp_path / 'a.npz'}", "--workdir", tmp_path / "run", *TINY]
+    for side, message in ((8, ""), (12, "shape: [8, 8, 1] -> (12, 12, 1)")):
+        np.savez(tmp_path / "a.npz", x=np.zeros((20, side, side, 1), np.uint8))
+        refusal, _ = script("train_flow.py", *words, "--max_steps", side)
+        assert message in refusal and bool(message) == bool(refusal)
+    assert checkpoint.steps_in(tmp_path / "run" / "checkpoints") == [8]
+
+
 def test_a_nan_loss_names_its_steps_and_saves_nothing_of_it(train, tmp_path):
     train(tmp_path, "--max_steps", "2", "--clip", "0", "--save_interval", "1")
     refusal, _ = train(
@@ -293,6 +302,7 @@ CONFIGS = {
     "mnist": SMALL,
     "mnist_ddpm": ["--model.preset", "debug"],
     "cifar10": SMALL,
+    "cifar10_ddpm": ["--model.preset", "debug"],
 }
 
 

@@ -80,12 +80,12 @@ class Checkpoints:
                 f"checkpoint {step} was not written: {self.folder} already has a later one"
             )
 
-    def restore(self, like, agree=lambda config: None):
+    def restore(self, like, agree=lambda meta: None):
         """(state, meta) of the newest whole checkpoint; None if there is none at all.
 
         Args:
             like: a State (of arrays or ShapeDtypeStructs with shardings).
-            agree: called with the saved config before any array is read; may raise.
+            agree: called with the saved meta before any array is read; may raise.
 
         Raises:
             ValueError: there are checkpoints, but none is whole.
@@ -98,7 +98,7 @@ class Checkpoints:
             except ValueError as error:
                 set_aside(self.folder / str(step), error)
                 continue
-            agree(meta["config"])
+            agree(meta)
             try:
                 args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
                 state = self.manager.restore(step, args=args).state

@@ -162,11 +162,18 @@ def differences(old: dict, new: dict) -> list[str]:
     ]
 
 
-def agreement(record: dict, workdir):
-    """A check of a checkpoint's config: raises ValueError with the differences to `record`."""
+def agreement(record: dict, facts: dict, workdir):
+    """A check of a checkpoint's meta: raises ValueError with what is no longer so.
 
-    def agree(old):
-        if changed := differences(old, record):
+    Args:
+        record: the flattened config.
+        facts: of the data, as they were saved with the checkpoint.
+        workdir: for the message.
+    """
+
+    def agree(meta):
+        old_facts = {k: v for k, v in meta["data"].items() if k in facts}
+        if changed := differences(meta["config"] | old_facts, record | facts):
             raise ValueError(
                 f"{workdir} was trained with another config; take another --workdir, or undo: "
                 + "; ".join(changed)

@@ -51,11 +51,14 @@ class Reporter:
         left = clock((total - number) / m["steps_per_second"])
         known = {f"{self.unit}_per_second": speed, "lr": float(self.rate(number - 1))}
         self.metrics.log(number, **m, **known)
-        self.bar.write(
+        self.say(
             f"step {number:6d}/{total}  loss {m['loss']:.4f}  grad_norm {m['grad_norm']:.3f}  "
-            f"{speed:.0f} {self.unit}/s  {left} left",
-            file=sys.stdout,
+            f"{speed:.0f} {self.unit}/s  {left} left"
         )
+
+    def say(self, text: str):
+        """Prints a line above the bar."""
+        self.bar.write(text, file=sys.stdout)
         sys.stdout.flush()
 
     def farewell(self, step: int, signal: int | None, workdir):
