@@ -19,18 +19,24 @@ BITS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
 
 @jax.jit
 def fingerprint(tree):
-    """u32[] a leaf: a sum of the bits weighted by position, the same under any sharding."""
+    """u32[] a leaf: the sum of each word's hash with its place, the same under any sharding.
+
+    The hash is murmur3's finaliser, in which every bit matters to every bit: of plain products
+    two flipped sign bits would cancel.
+    """
 
     def one(a):
         a = jax.random.key_data(a) if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a
         a = jnp.atleast_1d(a.astype(jnp.uint8) if a.dtype == jnp.bool_ else a)
         bits = jax.lax.bitcast_convert_type(a, BITS[a.dtype.itemsize]).astype(jnp.uint32)
-        place = jnp.uint32(0)
+        place = jnp.zeros_like(bits)
         for axis, size in enumerate(bits.shape):
-            place = place * jnp.uint32(size) + jax.lax.broadcasted_iota(
-                jnp.uint32, bits.shape, axis
-            )
-        return jnp.sum(bits * (place * jnp.uint32(2654435761) | jnp.uint32(1)), dtype=jnp.uint32)
+            along = jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis)
+            place = place * jnp.uint32(size) + along
+        h = bits ^ (place * jnp.uint32(0x9E3779B1))
+        h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
+        h = (h ^ (h >> 13)) * jnp.uint32(0xC2B2AE35)
+        return jnp.sum(h ^ (h >> 16), dtype=jnp.uint32)
 
     return jax.tree.map(one, tree)
 
