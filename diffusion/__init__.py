@@ -1,12 +1,18 @@
 """Diffusion without networks: processes, one loss, one sampling loop."""
 
 from diffusion import draws
+from diffusion.autoregressive import Autoregressive, NextToken
 from diffusion.gaussian import TARGETS, WEIGHTS, Gaussian
 from diffusion.guidance import autoguided, guided
 from diffusion.loss import diffusion_loss, logit_normal, loss_at, stratified, uniform
+from diffusion.masked import Masked, unprojected
 from diffusion.sample import predictor, sample
 from diffusion.schedules import SCHEDULES, shifted
 from diffusion.solvers import SOLVERS, Churn, Ddim, Dpm2m, Heun
+from diffusion.survival import SURVIVALS
+from diffusion.tokens import temperature, top_k, top_p
+from diffusion.uniform_state import Resample, Uniform
+from diffusion.unmask import UNMASKERS, Ancestral, Blocks, FirstHitting, Ordered, Remask
 
 TIMES = {
     "uniform": lambda mean, scale: uniform,
@@ -15,8 +21,9 @@ TIMES = {
 }
 
 __all__ = [
-    "SCHEDULES", "SOLVERS", "TARGETS", "TIMES", "WEIGHTS",
-    "Churn", "Ddim", "Dpm2m", "Gaussian", "Heun",
+    "SCHEDULES", "SOLVERS", "SURVIVALS", "TARGETS", "TIMES", "UNMASKERS", "WEIGHTS",
+    "Ancestral", "Autoregressive", "Blocks", "Churn", "Ddim", "Dpm2m", "FirstHitting", "Gaussian",
+    "Heun", "Masked", "NextToken", "Ordered", "Remask", "Resample", "Uniform",
     "autoguided", "diffusion_loss", "draws", "guided", "logit_normal", "loss_at", "predictor",
-    "sample", "shifted", "stratified", "uniform",
+    "sample", "shifted", "stratified", "temperature", "top_k", "top_p", "uniform", "unprojected",
 ]  # fmt: skip

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from models import dit, unet
+from models import dit, transformer, unet
 
 MODULES = {
     "dit": (dit.DiT, dit.PRESETS),
     "unet": (unet.UNet, unet.PRESETS),
+    "transformer": (transformer.Transformer, transformer.PRESETS),
 }
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 

@@ -58,18 +58,30 @@ class Condition(nn.Module):
         return c
 
 
-def attend(q, k, v, implementation="auto"):
-    """Softmax attention without a mask, [B, L, N, D] each; statistics in float32.
+def attend(q, k, v, implementation="auto", mask=None, bias=None, causal=False):
+    """Softmax attention [B, L, N, D]; statistics in float32.
 
     implementation: "xla", "cudnn", or "auto": cudnn where it applies (GPU, 16-bit, head width
-    a multiple of 8 and at most 128), else xla; jax's own default is always xla.
+        a multiple of 8 and at most 128, no bias), else xla; jax's own default is always xla.
+    mask: bool[B, L], which keys are there. bias: f32[1, N, L, L], added to the logits.
+    causal: no place sees what comes after it.
     """
     if implementation == "auto":
-        fits = (
-            q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128
-        )
+        fits = q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0
+        fits = fits and q.shape[-1] <= 128 and bias is None
         implementation = "cudnn" if fits and jax.default_backend() == "gpu" else "xla"
-    return jax.nn.dot_product_attention(q, k, v, implementation=implementation)
+    mask = None if mask is None else mask[:, None, None, :]
+    return jax.nn.dot_product_attention(
+        q, k, v, bias=bias, mask=mask, is_causal=causal, implementation=implementation
+    )
+
+
+def dropout(keys, x, rate):
+    """Zeroes a share of x [B, ...], example i by keys[i] alone; keys None means inference."""
+    if keys is None or rate == 0.0:
+        return x
+    kept = jax.vmap(lambda k: jax.random.bernoulli(k, 1.0 - rate, x.shape[1:]))(keys)
+    return jnp.where(kept, x / (1.0 - rate), 0.0).astype(x.dtype)
 
 
 class Attention(nn.Module):

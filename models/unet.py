@@ -20,14 +20,6 @@ PRESETS = {
 }
 
 
-def dropout(keys, x, rate):
-    """Zeroes a share of x [B, ...], example i by keys[i] alone; keys None means inference."""
-    if keys is None or rate == 0.0:
-        return x
-    kept = jax.vmap(lambda k: jax.random.bernoulli(k, 1.0 - rate, x.shape[1:]))(keys)
-    return jnp.where(kept, x / (1.0 - rate), 0.0)
-
-
 class Norm(nn.Module):
     """Group norm, statistics in float32."""
 
@@ -56,7 +48,7 @@ class ResBlock(nn.Module):
                 nn.silu(c)
             )[:, None, None]
         )
-        h = dropout(keys, nn.silu(Norm(self.groups, name="norm_out")(h)), self.dropout)
+        h = layers.dropout(keys, nn.silu(Norm(self.groups, name="norm_out")(h)), self.dropout)
         h = conv("conv_out", layers.zeros)(h)
         if x.shape[-1] != self.features:
             x = conv("skip", layers.xavier, 1)(x)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models import create
-from models.unet import dropout
+from models.layers import dropout
 
 X, T = jax.random.normal(jax.random.key(1), (3, 8, 8, 3)), jnp.array([0.2, 0.7, 0.4])
 KEYS = jax.random.split(jax.random.key(2), 3)
@@ -67,7 +67,7 @@ def test_dropout_is_off_without_keys(run, params):
 def test_every_residual_block_drops_features_of_its_own(params, monkeypatch):
     """Two blocks of one key would drop features in step."""
     used = []
-    monkeypatch.setattr("models.unet.dropout", lambda keys, x, rate: used.append(keys) or x)
+    monkeypatch.setattr("models.layers.dropout", lambda keys, x, rate: used.append(keys) or x)
 
     @jax.jit
     def run():

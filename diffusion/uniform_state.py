@@ -1,0 +1,143 @@
+"""Uniform-state diffusion: a token turns into any other, and every token may be wrong.
+
+    q(x_t = b | x) = alpha(t) 1[b = x] + (1 - alpha(t)) / V
+
+The network says p(x | x_t) from the whole x_t, its own noisy token included. Seen as a jump
+process, reversal needs ratios of marginals, and those are LINEAR in that posterior: with a
+the token at hand and rho = q(x | x) / q(b | x) = 1 + alpha V / (1 - alpha),
+
+    r_b = 1 + (rho - 1) p_b - (1 - 1 / rho) p_a                 for b != a
+
+(write 1[b = x] for p and it is q(b | x) / q(a | x), the true one). The bound is
+
+    -log p(x) <= integral -alpha'/alpha E sum_l 1/V sum_{b != a} D(true_b, r_b) dt,
+    D(u, v) = v - u + u log(u / v)
+
+(score entropy, arXiv:2310.16834, eq. 10, in the form of arXiv:2412.10193). To put the
+posterior into q(b | x_hat) / q(a | x_hat) instead is not a bound: p has seen a already.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from diffusion import draws, survival, unmask
+from diffusion.schedules import Schedule, levels
+
+
+class Changed(NamedTuple):
+    """The target: what was there, and what is there now."""
+
+    tokens: jax.Array  # i32[B, L]
+    now: jax.Array  # i32[B, L]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Uniform:
+    """Tokens i32[B, L]. The loss is a bound on -log p(x) in nats per real token.
+
+    Attributes:
+        vocab_size: ids 0..vocab_size - 1 are the noise; the network has as many logits.
+        pad_id: an id that is neither changed nor scored nor counted; None if there is none.
+        schedule: t -> (alpha, 1 - alpha); alpha must end near 0 at t = 1.
+    """
+
+    vocab_size: int
+    pad_id: int | None = None
+    schedule: Schedule = survival.linear
+
+    def corrupt(self, keys, x0, t):
+        keys_change, keys_fresh = draws.split(keys)
+        change = draws.uniform(keys_change, x0.shape[1:]) < levels(self.schedule, t, like=x0).sigma
+        xt = jnp.where(change & self.real(x0), self.prior(keys_fresh, x0.shape[1:]), x0)
+        return xt, Changed(x0, xt)
+
+    def loss(self, out, target, t):
+        """out: logits f32[B, L, V]."""
+        real = self.real(target.tokens)
+        l = levels(self.schedule, jnp.minimum(t, 1.0 - 1e-6))  # at t = 1 the rate is 0 / 0
+        nats = divergence(out, target, l.alpha, l.sigma) * (-l.dalpha / l.alpha)[:, None]
+        total = jnp.maximum(real.sum(-1), 1)
+        share = lambda good: ((good & real).sum(-1) / total).mean()
+        return jnp.where(real, nats, 0.0).sum(-1) / total, {
+            "accuracy": share(out.argmax(-1) == target.tokens),
+            "noise_rate": share(target.now != target.tokens),
+        }
+
+    def prior(self, keys, shape):
+        return draw_ids(keys, shape, self.vocab_size)
+
+    def decode(self, x):
+        return x
+
+    def real(self, x):
+        """What is not padding, bool like x."""
+        return jnp.ones(x.shape, bool) if self.pad_id is None else x != self.pad_id
+
+    def speakable(self, logits):
+        """Every id may be said."""
+        return logits.astype(jnp.float32)
+
+
+def draw_ids(keys, shape, vocab_size):
+    """Uniform ids i32[B, *shape]."""
+    ids = (draws.uniform(keys, shape) * vocab_size).astype(jnp.int32)
+    return jnp.minimum(ids, vocab_size - 1)
+
+
+def divergence(logits, target, alpha, sigma):
+    """1/V sum_{b != a} D(true_b, r_b), f32[B, L], from alpha and sigma = 1 - alpha f32[B].
+
+    The two ratios are close for small alpha and huge for small sigma; so their difference is
+    formed from p - 1[x], and D from it by log1p where it is small.
+    """
+    size = logits.shape[-1]
+    alpha, sigma = alpha[:, None, None], jnp.maximum(sigma[:, None, None], 1e-12)
+    up = alpha * size / sigma  # rho - 1
+    down = up / (1.0 + up)  # 1 - 1 / rho
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+    at = lambda v, ids: jnp.take_along_axis(v, ids[..., None], -1)
+    log_a = at(log_p, target.now)
+    one, p = jax.nn.one_hot(target.tokens, size), jnp.exp(log_p)
+    one_a = at(one, target.now)
+    true = jnp.where(one > 0, 1.0 + up, 1.0 - one_a) + one_a / (1.0 + up)
+    guess = up * p - jnp.expm1(log_a) + jnp.exp(log_a) / (1.0 + up)
+    off = (up * (p - one) - down * (jnp.exp(log_a) - one_a)) / true
+    near = jnp.abs(off) < 0.5
+    log_ratio = jnp.where(near, jnp.log1p(jnp.where(near, off, 0.0)), jnp.log(guess / true))
+    terms = jnp.where(jnp.arange(size) == target.now[..., None], 0.0, true * (off - log_ratio))
+    return terms.sum(-1) / size
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Resample:
+    """Ancestral step of `Uniform`: first x ~ p, then x_s ~ q(x_s | x_t, x).
+
+    Both draws are exact in float32, and no table over V^2 is formed: given x, the token stays,
+    becomes x, or is drawn afresh from all ids.
+
+    Attributes:
+        filters: logits -> logits functions, applied in order; see `unmask`.
+    """
+
+    filters: tuple[Callable[[jax.Array], jax.Array], ...] = ()
+
+    def start(self, x):
+        return ()
+
+    def step(self, process, predict, keys, x, t, s, memory):
+        keys_guess, keys_choice, keys_fresh = draws.split(keys, 3)
+        guess, logits = unmask.guess(process, predict, keys_guess, x, t, self.filters)
+        now, then = levels(process.schedule, t), levels(process.schedule, s)
+        size = logits.shape[-1]
+        kept = now.alpha / then.alpha  # survival from s to t
+        stay = kept * (then.sigma / size + then.alpha * (guess == x))
+        move = (1.0 - kept) * then.alpha / size
+        fresh = (1.0 - kept) * then.sigma / size
+        u = draws.uniform(keys_choice, x.shape[1:]) * (stay + move + fresh)
+        other = draw_ids(keys_fresh, x.shape[1:], size)
+        new = jnp.where(u < stay, x, jnp.where(u < stay + move, guess, other))
+        return jnp.where(s > 0, new, guess), memory

@@ -1,0 +1,291 @@
+"""The transformer over tokens, or over vectors: every place sees every other, or those before.
+
+Ids are embedded and vectors projected; the rest is the same. The noise level enters by adaptive
+norms ("adaln", arXiv:2212.09748), as a vector added to every place ("add"), or not at all.
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from models import layers, places
+
+
+def size(hidden_size, depth, num_heads, d_ff):
+    return dict(hidden_size=hidden_size, depth=depth, num_heads=num_heads, d_ff=d_ff)
+
+
+PRESETS = {
+    "debug": size(64, 2, 2, 128),
+    "tiny": size(256, 4, 4, 1024),
+    "small": size(384, 6, 6, 1536),
+    "medium": size(512, 8, 8, 2048),
+    "large": size(640, 10, 10, 2560),
+    "xlarge": size(768, 12, 12, 3072),
+}
+CONDITIONINGS = ("adaln", "add", "none")
+TIMES = ("sinusoidal", "mlp", "table")
+POSITIONS = ("rope", "sincos", "learned", "alibi")
+
+
+class Readout(NamedTuple):
+    """Logits not yet multiplied out, for a loss that knows which of them it needs."""
+
+    features: jax.Array  # dtype[B, L, D]
+    kernel: jax.Array  # f32[D, V]
+    bias: jax.Array  # f32[V]
+
+    def logits(self, places=None):
+        """f32[B, L, V]; or f32[N, V] at i32[N], places in [B * L]."""
+        h = self.features
+        if places is not None:
+            h = h.reshape(-1, h.shape[-1])[places]
+        kernel = self.kernel.astype(h.dtype)
+        return jnp.matmul(h, kernel, preferred_element_type=jnp.float32) + self.bias
+
+
+class Level(nn.Module):
+    """Noise level t f32[B], and a class if there are any, as vectors f32[B, width].
+
+    embedding: "sinusoidal" (time_width waves, then an MLP), "mlp" (of the number t itself) or
+    "table" (time_buckets equal parts of [0, 1], a learned vector each).
+    """
+
+    width: int
+    embedding: str
+    time_width: int
+    time_buckets: int
+    num_classes: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, t, cond):
+        dense = lambda name: nn.Dense(
+            self.width, kernel_init=layers.small, dtype=self.dtype, name=name
+        )
+        embed = lambda n, name: nn.Embed(n, self.width, embedding_init=layers.small, name=name)
+        if self.embedding == "table":
+            bucket = jnp.clip((t * self.time_buckets).astype(jnp.int32), 0, self.time_buckets - 1)
+            c = embed(self.time_buckets, "time")(bucket)
+        else:
+            waves = self.embedding == "sinusoidal"
+            c = layers.fourier(t, self.time_width) if waves else t[:, None].astype(jnp.float32)
+            c = dense("time_out")(nn.silu(dense("time_in")(c)))
+        if self.num_classes:
+            label = cond.get("label", jnp.full(t.shape, self.num_classes))
+            c = c + embed(self.num_classes + 1, "label")(label)
+        return c.astype(self.dtype)
+
+
+class Attention(nn.Module):
+    num_heads: int
+    rope: bool
+    causal: bool
+    qk_norm: bool
+    implementation: str
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x, mask, bias):
+        dense = lambda n, name: nn.Dense(n, kernel_init=layers.xavier, dtype=self.dtype, name=name)
+        qkv = dense(3 * x.shape[-1], "qkv")(x)
+        q, k, v = jnp.split(qkv.reshape(*x.shape[:-1], 3 * self.num_heads, -1), 3, axis=-2)
+        if self.qk_norm:
+            q = nn.RMSNorm(dtype=self.dtype, name="q_norm")(q)
+            k = nn.RMSNorm(dtype=self.dtype, name="k_norm")(k)
+        if self.rope:
+            q, k = places.rotate(q), places.rotate(k)
+        y = layers.attend(q, k, v, self.implementation, mask=mask, bias=bias, causal=self.causal)
+        return dense(x.shape[-1], "out")(y.reshape(x.shape))
+
+
+class Block(nn.Module):
+    """Pre-norm; with a condition adaLN-Zero, which starts as the identity."""
+
+    num_heads: int
+    d_ff: int
+    adaptive: bool
+    rope: bool
+    causal: bool
+    qk_norm: bool
+    attention: str
+    dropout: float
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x, number, c, mask, bias, keys):
+        keys_a = keys_m = None
+        if keys is not None:
+            keys_a, keys_m = (
+                jax.vmap(lambda k, n=n: jax.random.fold_in(k, 2 * number + n))(keys) for n in (0, 1)
+            )
+        norm_a, gate_a, norm_m, gate_m = self.norms(x.shape[-1], c)
+        dense = lambda n, name: nn.Dense(n, kernel_init=layers.xavier, dtype=self.dtype, name=name)
+        attention = Attention(
+            self.num_heads, self.rope, self.causal, self.qk_norm, self.attention, self.dtype,
+            name="attention",
+        )  # fmt: skip
+        x = x + gate_a(layers.dropout(keys_a, attention(norm_a(x), mask, bias), self.dropout))
+        h = dense(x.shape[-1], "down")(nn.gelu(dense(self.d_ff, "up")(norm_m(x))))
+        return x + gate_m(layers.dropout(keys_m, h, self.dropout))
+
+    def norms(self, width, c):
+        """(norm, gate) before and after each of the two branches, as functions."""
+        if not self.adaptive:
+            norm = lambda name: nn.LayerNorm(dtype=self.dtype, name=name)
+            same = lambda h: h
+            return norm("norm_a"), same, norm("norm_m"), same
+        dense = nn.Dense(6 * width, kernel_init=layers.zeros, dtype=self.dtype, name="modulation")
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = jnp.split(dense(nn.silu(c)), 6, -1)
+        return (
+            lambda h: layers.modulate(h, shift_a, scale_a), lambda h: gate_a[:, None] * h,
+            lambda h: layers.modulate(h, shift_m, scale_m), lambda h: gate_m[:, None] * h,
+        )  # fmt: skip
+
+
+class Transformer(nn.Module):
+    """Ids i32[B, L] or vectors f32[B, L, D] -> logits f32[B, L, features].
+
+    cond may hold
+        mask       bool[B, L]: what is not padding; the rest is seen by nobody
+        label      i32[B]: a class, num_classes for none
+        places     i32[B, M]: logits are wanted at these places of each row, f32[B, M, features]
+        readout    anything: a Readout is wanted in place of logits, see diffusion.masked
+
+    Attributes:
+        features: size of the vocabulary, or of the vectors that come out.
+        hidden_size, depth, num_heads, d_ff: the transformer's.
+        vocab_size: ids that can come in, <MASK> among them; 0 for vectors.
+        num_classes: 0 is unconditional.
+        conditioning: a word of CONDITIONINGS; with "none" t has no effect.
+        time_embedding: a word of TIMES; see Level.
+        time_width, time_buckets: waves of "sinusoidal", rows of "table".
+        positions: a word of POSITIONS; "learned" has max_seq_len rows.
+        tied: the output is the transposed embedding; else a matrix that starts at zero.
+        causal: each place sees itself and those before it.
+        qk_norm, attention, scan_layers, remat: as DiT's.
+        dropout: on what each branch adds, while there are keys.
+        dtype: of activations; parameters, statistics, softmax and logits are float32.
+
+    Raises:
+        ValueError: an unknown word, or fields that do not fit each other or x.
+    """
+
+    features: int
+    hidden_size: int
+    depth: int
+    num_heads: int
+    d_ff: int
+    vocab_size: int = 0
+    num_classes: int = 0
+    conditioning: str = "adaln"
+    time_embedding: str = "sinusoidal"
+    time_width: int = 256
+    time_buckets: int = 128
+    positions: str = "rope"
+    max_seq_len: int = 256
+    tied: bool = False
+    causal: bool = False
+    qk_norm: bool = False
+    attention: str = "auto"
+    scan_layers: bool = False
+    remat: bool = False
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, t, cond, keys=None):
+        self.check(x)
+        d, length, table = self.hidden_size, x.shape[1], None
+        if jnp.issubdtype(x.dtype, jnp.integer):
+            table = nn.Embed(self.vocab_size, d, embedding_init=layers.small, name="embed")
+            h = table(x).astype(self.dtype)
+        else:
+            h = nn.Dense(d, kernel_init=layers.xavier, dtype=self.dtype, name="project")(x)
+        if self.positions == "sincos":
+            h = h + places.sincos(length, d).astype(self.dtype)
+        if self.positions == "learned":
+            place = self.param("place", layers.small, (self.max_seq_len, d))
+            h = h + place[:length].astype(self.dtype)
+        c = None
+        if self.conditioning != "none":
+            c = Level(
+                d, self.time_embedding, self.time_width, self.time_buckets, self.num_classes,
+                self.dtype, name="condition",
+            )(t, cond)  # fmt: skip
+        if self.conditioning == "add":
+            h = h + c[:, None]
+        h = self.blocks(h, c, cond.get("mask"), keys)
+        readout = self.head(h, c, table)
+        if "readout" in cond:
+            return readout
+        if "places" in cond:
+            features = jnp.take_along_axis(readout.features, cond["places"][..., None], 1)
+            readout = readout._replace(features=features)
+        return readout.logits()
+
+    def blocks(self, h, c, mask, keys):
+        bias = None
+        if self.positions == "alibi":
+            bias = places.alibi(h.shape[1], self.num_heads, self.causal)
+        block = nn.remat(Block, prevent_cse=not self.scan_layers) if self.remat else Block
+        make = lambda name: block(
+            self.num_heads, self.d_ff, self.conditioning == "adaln", self.positions == "rope",
+            self.causal, self.qk_norm, self.attention, self.dropout, self.dtype, name=name,
+        )  # fmt: skip
+        if not self.scan_layers:
+            for i in range(self.depth):
+                h = make(f"blocks_{i}")(h, i, c, mask, bias, keys)
+            return h
+        scan = nn.scan(
+            lambda module, h, *rest: (module(h, *rest), None),
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast, nn.broadcast),
+            length=self.depth,
+        )
+        return scan(make("blocks"), h, jnp.arange(self.depth), c, mask, bias, keys)[0]
+
+    def head(self, h, c, table):
+        """The last norm, and the projection yet to be done."""
+        d = self.hidden_size
+        if self.conditioning == "adaln":
+            dense = nn.Dense(
+                2 * d, kernel_init=layers.zeros, dtype=self.dtype, name="out_modulation"
+            )
+            h = layers.modulate(h, *jnp.split(dense(nn.silu(c)), 2, -1))
+        else:
+            h = nn.LayerNorm(dtype=self.dtype, name="out_norm")(h)
+        bias = self.param("out_bias", layers.zeros, (self.features,))
+        if self.tied:
+            return Readout(h, table.embedding.T[:, : self.features], bias)
+        return Readout(h, self.param("out_kernel", layers.zeros, (d, self.features)), bias)
+
+    def check(self, x):
+        for field, words in (
+            ("conditioning", CONDITIONINGS), ("time_embedding", TIMES), ("positions", POSITIONS),
+        ):  # fmt: skip
+            if getattr(self, field) not in words:
+                raise ValueError(
+                    f"no {field} {getattr(self, field)!r}; there are {', '.join(words)}"
+                )
+        ids = jnp.issubdtype(x.dtype, jnp.integer)
+        if x.ndim != (2 if ids else 3):
+            raise ValueError(f"want ids i32[B, L] or vectors f32[B, L, D]; got {x.dtype}{x.shape}")
+        if ids and not self.vocab_size:
+            raise ValueError("ids came in, but vocab_size is 0")
+        if self.tied and (not ids or self.features > self.vocab_size):
+            raise ValueError(
+                "a tied output wants ids and features <= vocab_size; "
+                f"got features {self.features}, vocab_size {self.vocab_size}"
+            )
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of 2 num_heads {self.num_heads}"
+            )
+        if self.positions == "learned" and x.shape[1] > self.max_seq_len:
+            raise ValueError(f"length {x.shape[1]} is over max_seq_len {self.max_seq_len}")
+        if self.num_classes and self.conditioning == "none":
+            raise ValueError("conditioning 'none' has no use for num_classes")
