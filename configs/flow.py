@@ -1,6 +1,8 @@
 """Image training: every knob on one screen. A file in configs/ says only what differs.
 
-python train_flow.py --config=configs/digits.py --lr=3e-4 --model.depth 4
+    python train_flow.py --config=configs/digits.py --lr=3e-4 --model.depth 4
+
+None means: as the preset, or the data, has it.
 """
 
 from ml_collections import ConfigDict

@@ -15,11 +15,11 @@ def get_config():
     c.model.name, c.model.preset = "unet", "mnist"
     c.process.schedule, c.process.target, c.process.times = "ddpm", "eps", "stratified"
     c.batch_size = 32
-    c.max_steps = 3_000
+    c.max_steps = 1_800
     c.lr, c.warmup, c.beta2 = 1e-3, 100, 0.999
     c.lr_schedule = "cosine"
     c.ema_decay = 0.999
-    c.log_interval, c.eval_interval, c.save_interval = 100, 1_000, 500
+    c.log_interval, c.eval_interval, c.save_interval = 100, 1_800, 300
     c.sampler.solver, c.sampler.clip, c.sampler.denoise_timesteps, c.sampler.cfg_scale = (
         "ddim",
         1.0,

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.cache import cache_dir
 from data.sources import PATHS, SOURCES, WANTS
 
 
@@ -85,11 +86,6 @@ def cached(kind, path, size):
     keys = sorted(p.name.removesuffix("_x.npy") for p in folder.glob("*_x.npy"))
     read = lambda name: np.load(folder / name, mmap_mode="r")
     return {k: (read(f"{k}_x.npy"), np.asarray(read(f"{k}_label.npy"))) for k in keys}
-
-
-def cache_dir() -> Path:
-    """Where decoded datasets are kept: $TANDEM_CACHE, or ~/.cache/tandem."""
-    return Path(os.environ.get("TANDEM_CACHE") or Path.home() / ".cache" / "tandem")
 
 
 def stack(images, size, path) -> np.ndarray:

@@ -45,6 +45,7 @@ class Condition(nn.Module):
     width: int
     num_classes: int = 0  # 0: the network knows no classes
     time_width: int = 256
+    label_scale: float = 0.02  # of a fresh label's vector; DiT's
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -53,7 +54,8 @@ class Condition(nn.Module):
         c = dense("time_out")(nn.silu(dense("time_in")(fourier(t, self.time_width))))
         if self.num_classes:
             label = cond.get("label", jnp.full(t.shape, self.num_classes))
-            table = nn.Embed(self.num_classes + 1, self.width, embedding_init=small, name="label")
+            init = nn.initializers.normal(self.label_scale)
+            table = nn.Embed(self.num_classes + 1, self.width, embedding_init=init, name="label")
             c = c + table(label).astype(c.dtype)
         return c
 

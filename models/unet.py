@@ -103,7 +103,12 @@ class UNet(nn.Module):
                 f"{2**halvings}; got {x.shape[1]}x{x.shape[2]}"
             )
         c = layers.Condition(
-            4 * self.width, self.num_classes, self.width, self.dtype, name="condition"
+            4 * self.width,
+            self.num_classes,
+            time_width=self.width,
+            label_scale=1.0,  # as in arXiv:2105.05233: a class is heard from the first step on
+            dtype=self.dtype,
+            name="condition",
         )(t, cond)
         count = iter(range(10**6))  # numbers the blocks, for their dropout
 
