@@ -147,7 +147,9 @@ def test_schedules_run_from_data_to_noise_and_can_be_inverted(schedule):
     t = jnp.linspace(0.0, 1.0, 101)
     alpha, sigma = schedule(t)
     np.testing.assert_allclose(alpha + sigma, 1.0, atol=1e-6)
-    assert alpha[0] > 1 - 2e-5 and alpha[-1] < 2e-5 and (jnp.diff(sigma) > 0).all()
+    assert alpha[0] > 1 - 2e-5 and alpha[-1] < 2e-5
+    steps = jnp.diff(sigma)  # the last may be nothing: float32 rounds both to 1
+    assert (steps >= 0).all() and (steps[:-1] > 0).all()
     back = survival.invert(schedule, sigma)
     np.testing.assert_allclose(schedule(back)[1], sigma, atol=2e-6)
 
