@@ -24,7 +24,7 @@ test: .venv/tested
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
-# torch by itself and first: what depends on it would otherwise pull a build for GPUs.
+# torch by itself and first, in the version that the tests were written against.
 .venv/tested: .venv/installed
 	$(BIN)/pip install --quiet torch==2.13.0
 	$(BIN)/pip install --quiet --editable '.[test,torch]'

@@ -37,13 +37,15 @@ def arguments():
 def main():
     args = arguments()
 
+    import numpy as np
+
     from data import images, pipeline
     from utils import cache, fid, recipe, sampling
 
     cache.enable()
     run = sampling.restored(args.load_dir, args.step, solver=args.solver)
     dataset = args.dataset_name or run.config.dataset_name
-    features = recipe.load_features(args.features or f"runs/features/{dataset}.npz")
+    features = recipe.load_features(args.features or recipe.features_path(dataset))
     data = images.load(dataset, args.data_dir or run.config.data_dir, run.config.image_size)
     train, test = data["train"], data["test"]
     if train.shape != run.recipe.shape:
@@ -65,7 +67,8 @@ def main():
     drawn = (pipeline.to_bytes(in_range(x)) for x in draw(labels))
     samples, guesses = measured(features, drawn, n, "sampling")
     reference, _ = measured(features, chunks(train.x), len(train.x), "reference")
-    held_out, _ = measured(features, chunks(test.x[:n]), min(n, len(test.x)), "floor")
+    some = np.random.default_rng(0).permutation(len(test.x))[:n]
+    held_out, _ = measured(features, chunks(test.x[some]), len(some), "floor")
     result = {
         "score": f"FD[{features.name}]",
         "value": fid.frechet(reference, samples),
@@ -115,7 +118,7 @@ def in_range(x, margin=0.05, share=0.25):
     Raises:
         ValueError: with the measured range.
     """
-    outside = float((abs(x) > 1 + margin).mean())
+    outside = float((~(abs(x) <= 1 + margin)).mean())  # NaN is outside
     if not outside <= share:
         raise ValueError(
             f"{outside:.0%} of the samples' pixels lie outside [-1, 1] (they range over "

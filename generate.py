@@ -69,7 +69,7 @@ def main():
     if not args.no_film:
         film = draw(labels[: min(100, args.num_samples)], trajectory=True)
         frames = np.concatenate([pipeline.to_bytes(part) for part in film], axis=1)
-        frames = frames[:: -(-len(frames) // FRAMES)]
+        frames = frames[np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).astype(int)]
         pictures.save_animation(out / "denoising.gif", frames, columns)
         written += ", denoising.gif"
     print(f"{len(x)} images of {run.name}; {written} in {out}")

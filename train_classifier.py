@@ -75,8 +75,13 @@ def main():
     predict = jax.jit(lambda x: apply(params, x)[0].argmax(-1))
     guesses = [np.asarray(predict(test.x[i : i + 500])) for i in range(0, len(test.x), 500)]
     accuracy = float((np.concatenate(guesses) == test.label).mean())
-    out = args.out or f"runs/features/{args.dataset_name.replace(':', '-').replace('/', '-')}.npz"
-    recipe.save_features(out, params, args.dataset_name, train.num_classes, accuracy)
+    out = recipe.save_features(
+        args.out or recipe.features_path(args.dataset_name),
+        params,
+        args.dataset_name,
+        train.num_classes,
+        accuracy,
+    )
     name = recipe.load_features(out).name
     print(
         f"{name}: {accuracy:.1%} of {len(test.x)} held-out images right, "

@@ -79,7 +79,11 @@ def main():
     hooks = [
         loop.Hook(config.log_interval, report),
         loop.Hook(config.save_interval, save),
-        loop.Hook(config.eval_interval, evaluator(config, built, test, key_eval, workdir, report)),
+        loop.Hook(
+            config.eval_interval,
+            evaluator(config, built, test, key_eval, workdir, report),
+            when_cut=False,
+        ),
     ]
     with saves, metrics, report:
         state, signal = loop.fit(state, step, batches, config.max_steps, hooks)

@@ -80,4 +80,4 @@ def get_config():
     c.wandb.name = ""  # a name turns Weights & Biases on
     c.wandb.project = "tandem"
     c.wandb.mode = "offline"  # offline, online
-    return c
+    return c.lock()

@@ -13,8 +13,8 @@ The readers are in sources.py.
 import difflib
 import hashlib
 import json
-import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,13 +23,15 @@ import numpy as np
 from data.cache import cache_dir
 from data.sources import PATHS, SOURCES, WANTS
 
+VERSION = 1  # of what readers make of files: raise it when they change, and caches are made anew
+
 
 class Images(NamedTuple):
     """One split of a dataset."""
 
     x: np.ndarray  # u8[N, H, W, C], 0..255
     label: np.ndarray  # i32[N], 0 for all where there are no classes
-    num_classes: int
+    num_classes: int  # 0: no classes
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -63,6 +65,7 @@ def load(name: str, data_dir: str = "datasets", size: int | None = None) -> dict
         )
     arrays = cached(kind, path, size)
     classes = 1 + max(int(label.max()) for _, label in arrays.values())
+    classes = classes if classes > 1 else 0  # one class says nothing
     return {k: Images(x, label, classes) for k, (x, label) in arrays.items()}
 
 
@@ -70,12 +73,13 @@ def cached(kind, path, size):
     """Runs the source once; later calls map its arrays from the cache."""
     files = sorted(p for p in [path, *path.rglob("*")] if p.is_file())
     stamp = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    digest = hashlib.sha256(json.dumps([kind, size, stamp]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps([VERSION, kind, size, stamp]).encode()).hexdigest()[:16]
     folder = cache_dir() / f"{kind}-{digest}"
     if not folder.exists():
         arrays = {k: (stack(x, size, path), y) for k, (x, y) in SOURCES[kind](path).items()}
-        halfway = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-        halfway.mkdir(parents=True)
+        check(arrays, path)
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        halfway = Path(tempfile.mkdtemp(dir=cache_dir(), prefix=f"{folder.name}."))
         for key, (x, label) in arrays.items():
             np.save(halfway / f"{key}_x.npy", x)
             np.save(halfway / f"{key}_label.npy", np.asarray(label, np.int32))
@@ -86,6 +90,22 @@ def cached(kind, path, size):
     keys = sorted(p.name.removesuffix("_x.npy") for p in folder.glob("*_x.npy"))
     read = lambda name: np.load(folder / name, mmap_mode="r")
     return {k: (read(f"{k}_x.npy"), np.asarray(read(f"{k}_label.npy"))) for k in keys}
+
+
+def check(arrays, path):
+    """Raises ValueError if labels do not fit images, or the splits do not fit each other."""
+    sides = {x.shape[1:] for x, _ in arrays.values()}
+    if len(sides) > 1:
+        raise ValueError(f"images of several sizes in {path} ({sides}); set --image_size")
+    for key, (x, label) in arrays.items():
+        label = np.asarray(label)
+        if x.ndim != 4 or not min(x.shape[1:]):
+            raise ValueError(f"{key} images in {path} are {x.shape}; wanted [N, H, W, C]")
+        if label.shape != (len(x),) or label.dtype.kind not in "iu" or (label < 0).any():
+            raise ValueError(
+                f"{key} labels in {path} are {label.dtype}{list(label.shape)}; "
+                f"wanted {len(x)} integers from 0 on"
+            )
 
 
 def stack(images, size, path) -> np.ndarray:

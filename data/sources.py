@@ -6,6 +6,7 @@ A new kind of source is one more function in SOURCES.
 
 import gzip
 import io
+import zipfile
 
 import numpy as np
 
@@ -61,7 +62,6 @@ def from_parquet(path):
 def read_parquet(files):
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from PIL import Image
 
     images, labels = [], []
     for file in files:
@@ -76,9 +76,17 @@ def read_parquet(files):
         label = next(
             (n for n in ("label", "fine_label", "labels") if n in table.column_names), None
         )
-        images += [np.asarray(Image.open(io.BytesIO(r["bytes"]))) for r in table[image].to_pylist()]
+        images += [pixels(io.BytesIO(r["bytes"])) for r in table[image].to_pylist()]
         labels += table[label].to_pylist() if label else [0] * table.num_rows
     return images, labels
+
+
+def pixels(file):
+    """u8[H, W] of a grey image, u8[H, W, 3] of any other."""
+    from PIL import Image
+
+    image = Image.open(file)
+    return np.asarray(image if image.mode == "L" else image.convert("RGB"))
 
 
 def from_folder(path):
@@ -102,19 +110,24 @@ def read_folder(path):
 
 def from_npz(path):
     """Arrays by their usual names; test_x and test_label if they are there."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no npz file")
     with np.load(path, allow_pickle=False) as file:
         pick = lambda *names: next((file[n] for n in names if n in file), None)
-        x, label = (
-            pick("x", "images", "x_train", "arr_0"),
-            pick("label", "labels", "y", "y_train", "arr_1"),
-        )
+        x = pick("x", "images", "x_train", "arr_0")
+        label = pick("label", "labels", "y", "y_train", "arr_1")
         if x is None:
             raise ValueError(
                 f"{path} has no array x, images, x_train or arr_0; it has {file.files}"
             )
-        label = np.zeros(len(x), np.int32) if label is None else label.reshape(-1)
         test_x, test_label = pick("test_x", "x_test"), pick("test_label", "y_test")
-    return halve(x, label) if test_x is None else split(x, label, test_x, test_label.reshape(-1))
+    label = np.zeros(len(x), np.int32) if label is None else label
+    if len(label) != len(x):
+        raise ValueError(f"{path} has {len(x)} images and {len(label)} labels; wanted one for each")
+    if test_x is None:
+        return halve(x, label)
+    test_label = np.zeros(len(test_x), np.int32) if test_label is None else test_label
+    return split(x, label, test_x, test_label)
 
 
 def halve(x, label, share=0.1):

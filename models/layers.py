@@ -72,6 +72,10 @@ def attend(q, k, v, implementation="auto", mask=None, bias=None, causal=False):
         fits = q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0
         fits = fits and q.shape[-1] <= 128 and bias is None
         implementation = "cudnn" if fits and jax.default_backend() == "gpu" else "xla"
+    if implementation not in ("xla", "cudnn"):
+        raise ValueError(f"no attention {implementation!r}; there are auto, xla, cudnn")
+    if implementation == "cudnn" and jax.default_backend() != "gpu":
+        raise ValueError(f"attention 'cudnn' wants a GPU; this is a {jax.default_backend()}")
     mask = None if mask is None else mask[:, None, None, :]
     return jax.nn.dot_product_attention(
         q, k, v, bias=bias, mask=mask, is_causal=causal, implementation=implementation

@@ -246,6 +246,36 @@ def test_images_of_another_range_are_refused_and_a_little_overshoot_is_not():
         in_range(x * 127.5 + 127.5)
     with pytest.raises(ValueError, match="outside"):
         in_range(2 * x - 1)
+    with pytest.raises(ValueError, match="outside"):
+        in_range(x * np.nan)
+
+
+def test_a_weak_run_of_another_process_is_no_guide(script, run, toy, tmp_path):
+    words = ["--dataset_name", toy, "--workdir", tmp_path / "weak", "--max_steps", 1, *TINY]
+    script(
+        "train_flow.py",
+        *words,
+        "--process.target",
+        "x0",
+        "--eval_interval",
+        1,
+        "--sampler.denoise_timesteps",
+        1,
+    )
+    refusal, _ = script(
+        "generate.py", "--load_dir", run, "--weak_dir", tmp_path / "weak", "--out", tmp_path / "o"
+    )
+    assert "cannot guide" in refusal and "target velocity and x0" in refusal
+
+
+def test_a_film_ends_with_the_finished_images(script, run, tmp_path):
+    words = ["--load_dir", run, "--num_samples", 2, "--denoise_timesteps", 120, "--out", tmp_path]
+    script("generate.py", *words)
+    film, grid = Image.open(tmp_path / "denoising.gif"), Image.open(tmp_path / "grid.png")
+    film.seek(film.n_frames - 1)
+    last = np.asarray(film.convert("L").resize(grid.size)).astype(int)
+    assert film.n_frames <= 50
+    assert abs(last - np.asarray(grid.convert("L")).astype(int)).mean() < 12
 
 
 def test_a_classifier_wants_classes(script, tmp_path):

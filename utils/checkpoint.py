@@ -97,24 +97,38 @@ class Checkpoints:
             ValueError: there are checkpoints, but none is whole.
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        steps = sorted(self.manager.all_steps(), reverse=True)
-        for step in steps:
+        leaves = {jax.tree_util.keystr(k) for k, _ in jax.tree_util.tree_leaves_with_path(like)}
+        damaged = {}
+        for step in sorted(self.manager.all_steps(), reverse=True):
             try:
                 meta = read_meta(self.folder / str(step))
             except ValueError as error:
-                set_aside(self.folder / str(step), error)
+                damaged[step] = error
                 continue
             agree(meta)
+            if meta["fingerprints"].keys() != leaves:
+                raise ValueError(
+                    f"{self.folder / str(step)} was saved by another version of this program: "
+                    f"{len(meta['fingerprints'].keys() ^ leaves)} arrays have other names"
+                )
             try:
                 args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
                 state = self.manager.restore(step, args=args).state
                 check(state, meta["fingerprints"])
-                return state, meta
             except Exception as error:  # orbax raises anything at all when a file is damaged
-                set_aside(self.folder / str(step), error)
+                damaged[step] = error
+                continue
+            for bad, error in damaged.items():
+                set_aside(self.folder / str(bad), error, step)
+            if damaged:
                 self.manager.reload()
-        if steps:
-            raise ValueError(f"no whole checkpoint in {self.folder}; set aside {steps}")
+            return state, meta
+        if damaged:
+            reasons = "; ".join(f"{step}: {reason(error)}" for step, error in damaged.items())
+            raise ValueError(
+                f"no whole checkpoint in {self.folder} ({reasons}); "
+                "move them away to start over, or take another --workdir"
+            )
         return None
 
 
@@ -141,16 +155,19 @@ def check(tree, wanted: dict[str, int]):
         raise ValueError(f"{len(wrong)} arrays are not what was saved: {some}")
 
 
-def set_aside(folder: Path, error: Exception):
+def reason(error: Exception) -> str:
+    """The first line of an error, at most 200 letters."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def set_aside(folder: Path, error: Exception, used: int):
     """Renames a damaged checkpoint, so that it is neither used nor lost, and says so."""
-    new = folder.with_name(f"damaged-{folder.name}")
-    if folder.exists():
-        folder.rename(new)
-    reason = (
-        str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-    )
+    names = (f"damaged-{folder.name}" + (f"-{n}" if n else "") for n in range(1000))
+    new = next(p for p in map(folder.with_name, names) if not p.exists())
+    folder.rename(new)
     print(
-        f"checkpoint {folder} is damaged ({reason}); kept as {new.name}, trying the one before",
+        f"checkpoint {folder} is damaged ({reason(error)}); kept as {new.name}, using {used}",
         file=sys.stderr,
     )
 
@@ -191,9 +208,7 @@ def read_ema(folder, like, step: int | None = None):
             args = ocp.args.PyTreeRestore(abstract, partial_restore=True, restore_args=restore)
             ema = reader.restore(place / "state", args=args)["ema"]
     except Exception as error:
-        raise ValueError(
-            f"{place} cannot be read: {str(error).strip().splitlines()[0][:200]}"
-        ) from None
+        raise ValueError(f"{place} cannot be read: {reason(error)}") from None
     marks = {
         k.removeprefix(".ema"): v for k, v in meta["fingerprints"].items() if k.startswith(".ema")
     }

@@ -31,6 +31,12 @@ FREE = {
 }
 FREE_GROUPS = ("wandb.", "sampler.")
 
+POSITIVE = {"batch_size", "accumulate", "log_interval", "eval_interval", "save_interval", "keep"}
+POSITIVE |= {"max_steps", "lr", "image_size", "max_seq_len", "sampler.denoise_timesteps"}
+POSITIVE |= {f"model.{k}" for k in ("depth", "hidden_size", "num_heads", "patch_size", "width")}
+NONE_TOO = {"model.preset"}  # has a value, and may have none
+SHARES = {"process.class_dropout_prob", "model.dropout", "ema_decay", "beta1", "beta2"}
+
 
 def parse(argv: list[str], default: str):
     """The ConfigDict that a command line asks for.
@@ -53,10 +59,12 @@ def parse(argv: list[str], default: str):
     dry = any(k == "dry_run" and v != "0" for k, v in flags)
     files = [v for k, v in flags if k == "config"]
     config = load(files[-1] if files else str(ROOT / default))
-    config.experiment = Path(files[-1].partition(":")[0]).stem if files else Path(default).stem
+    with config.unlocked():
+        config.experiment = Path(files[-1].partition(":")[0]).stem if files else Path(default).stem
     for name, text in flags:
         if name not in ("config", "dry_run"):
             override(config, name, text)
+    check_values(flatten(config))
     if dry:
         print("\n".join(f"{k} = {v!r}" for k, v in flatten(config).items()))
         raise SystemExit(0)
@@ -92,7 +100,10 @@ def load(spec: str):
         sys.path.remove(str(ROOT))
     if "get_config" not in scope:
         raise ValueError(f"{path} defines no get_config()")
-    return scope["get_config"](*([argument] if colon else []))
+    try:
+        return scope["get_config"](*([argument] if colon else []))
+    except AttributeError as error:
+        raise ValueError(f"{path}: {str(error).strip(chr(34))}") from None
 
 
 def override(config, name: str, text: str | None):
@@ -118,7 +129,10 @@ def override(config, name: str, text: str | None):
         raise ValueError(
             f"--{name} is a group of flags: {', '.join(f'{name}.{k}' for k in node[leaf])}"
         )
-    setattr(node, leaf, read(name, text, kind))
+    value = read(name, text, kind)
+    if value is None and node[leaf] is not None and name not in NONE_TOO:
+        raise ValueError(f"--{name} wants {kind.__name__}; got none")
+    setattr(node, leaf, value)
 
 
 def read(name, text, kind):
@@ -138,6 +152,17 @@ def read(name, text, kind):
         return int(text.replace("_", "")) if kind is int else kind(text)
     except (ValueError, KeyError):
         raise ValueError(f"--{name} wants {kind.__name__}; got {text!r}") from None
+
+
+def check_values(flat: dict):
+    """Raises ValueError for a number that no run can be made of."""
+    for name, value in flat.items():
+        if name in POSITIVE and value is not None and not value > 0:
+            raise ValueError(f"--{name} wants more than 0; got {value}")
+        if name in SHARES and value is not None and not 0 <= value < 1:
+            raise ValueError(f"--{name} wants a share in [0, 1); got {value}")
+    if flat.get("seed", 0) < 0:
+        raise ValueError(f"--seed wants 0 or more; got {flat['seed']}")
 
 
 def flatten(config, prefix="") -> dict:
@@ -204,19 +229,18 @@ def help_text(default: str) -> str:
 def run(main):
     """Calls main() as a script: what the user did wrong is one line, what we did wrong a traceback.
 
-    An error that a `raise` of this project's own files made is meant for the user. All others
-    are bugs. TANDEM_TRACEBACK=1 shows the traceback of both.
+    An error that a `raise` of this project's own files made is meant for the user, and so is one
+    of the system about a file. All others are bugs. TANDEM_TRACEBACK=1 shows the traceback of both.
     """
     try:
         return main()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         path = Path(last.filename).resolve()
-        ours = (
-            path.is_relative_to(ROOT)
-            and "site-packages" not in path.parts
-            and last.line.startswith("raise")
-        )
+        ours = path.is_relative_to(ROOT) and "site-packages" not in path.parts
+        ours = (ours and last.line.startswith("raise")) or getattr(error, "filename", None)
         if not ours or os.environ.get("TANDEM_TRACEBACK"):
             raise
         script = Path(sys.argv[0]).name

@@ -20,11 +20,14 @@ from utils.train_state import State, averaged, begin
 
 
 class Hook(NamedTuple):
-    """`run(state, metrics)` after every `every` steps; `at_end`: after the last as well."""
+    """`run(state, metrics)` after every `every` steps and the last.
+
+    when_cut: also before leaving on a signal, when seconds count.
+    """
 
     every: int
     run: Callable[[State, dict], None]
-    at_end: bool = True
+    when_cut: bool = True
 
 
 def mesh() -> Mesh:
@@ -65,7 +68,8 @@ def update(loss_fn, tx, *, ema_decay, ema_warmup=True, accumulate=1):
         updates, opt = tx.update(grads, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = averaged(state.ema, params, state.step + 1.0, decay=ema_decay, warmup=ema_warmup)
-        metrics = metrics | {"grad_norm": optax.global_norm(grads)}
+        norms = {"grad_norm": optax.global_norm(grads), "param_norm": optax.global_norm(params)}
+        metrics = metrics | norms
         return State(state.step + 1, params, ema, opt, state.key), metrics
 
     pmapped = jax.pmap(
@@ -124,30 +128,38 @@ def fit(
         FloatingPointError: the loss is no longer finite. Checked before any hook runs, so
             nothing of it is saved; the message tells the window of steps.
     """
-    number = checked = int(state.step)
+    start = number = checked = timed = int(state.step)
     since = time.perf_counter()
     with Interrupt() as interrupt:
         while number < steps:
             state, metrics = step(state, batches(number))
             number += 1
             cut_short = interrupt.signal  # read once: a signal that comes now waits for its turn
-            last = number == steps or cut_short is not None
-            due = [h for h in hooks if number % h.every == 0 or (last and h.at_end)]
+            leaving = lambda hook, cut=cut_short: cut is not None and hook.when_cut
+            due = [h for h in hooks if number % h.every == 0 or number == steps or leaving(h)]
             if due:
                 metrics = {k: float(v) for k, v in jax.device_get(metrics).items()}
+                check_finite(metrics, checked + 1, number)
                 seconds = time.perf_counter() - since
-                if not np.isfinite(metrics["loss"]):
-                    raise FloatingPointError(
-                        f"the loss became {metrics['loss']} between steps {checked + 1} and "
-                        f"{number}; nothing of it was saved. Try a lower --lr, or --clip"
-                    )
-                metrics["steps_per_second"] = (number - checked) / max(seconds, 1e-9)
+                metrics["steps_per_second"] = (number - timed) / max(seconds, 1e-9)
                 for hook in due:
                     hook.run(state, metrics)
-                checked, since = number, time.perf_counter()
+                checked = number
+            if due or number == start + 1:  # the first step compiles, and tells nothing of speed
+                timed, since = number, time.perf_counter()
             if cut_short is not None:
                 return state, cut_short
     return state, None
+
+
+def check_finite(metrics: dict, first: int, last: int):
+    """Raises FloatingPointError if a loss or norm of the steps `first` to `last` is not finite."""
+    for name in ("loss", "grad_norm", "param_norm"):
+        if not np.isfinite(metrics[name]):
+            raise FloatingPointError(
+                f"the {name} became {metrics[name]} between steps {first} and {last}; "
+                "nothing of it was saved. Try a lower --lr, or --clip"
+            )
 
 
 def everywhere(tree):

@@ -6,6 +6,7 @@ checkpoint is enough to rebuild what made it.
 
 import functools
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,7 +56,8 @@ def image(config, shape, num_classes) -> Recipe:
     draw_t = times(config.process.time_mean, config.process.time_scale)
 
     def loss(params, key, batch):
-        batch = batch | {"x": augmented(batch, key, config.flip)}
+        key, key_flip = jax.random.split(key)
+        batch = batch | {"x": augmented(batch, key_flip, config.flip)}
         if not classes:
             batch = {k: v for k, v in batch.items() if k != "label"}
         return diffusion.diffusion_loss(
@@ -97,7 +99,7 @@ def augmented(batch, key, flip):
     x = pipeline.to_unit(batch["x"])
     if not flip:
         return x
-    keys = diffusion.draws.fold(jax.random.fold_in(key, 1), batch["index"])
+    keys = diffusion.draws.fold(key, batch["index"])
     mirrored = diffusion.draws.uniform(keys) < 0.5
     return jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
 
@@ -183,12 +185,19 @@ def classifier(num_classes):
 
 
 def save_features(path, params, dataset, num_classes, accuracy):
-    """Writes classifier weights as a plain npz, names joined by '/'."""
+    """Writes classifier weights as a plain npz, names joined by '/'; returns its path."""
     from flax.traverse_util import flatten_dict
 
     flat = {k: np.asarray(v) for k, v in flatten_dict(params, sep="/").items()}
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    path = Path(path).with_suffix(".npz")
+    path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **flat, dataset=dataset, num_classes=num_classes, accuracy=accuracy)
+    return path
+
+
+def features_path(dataset: str) -> str:
+    """Where the features of a dataset lie unless told otherwise: runs/features/NAME.npz."""
+    return f"runs/features/{re.sub('[^A-Za-z0-9_]+', '-', dataset.removesuffix('.npz'))}.npz"
 
 
 def load_features(path) -> Features:

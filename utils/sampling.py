@@ -86,13 +86,8 @@ def sampler(
     for name, value in (("denoise_timesteps", steps), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"--{name} wants at least 1; got {value}")
-    if weak and (weak.recipe.shape, weak.recipe.num_classes) != (
-        run.recipe.shape,
-        run.recipe.num_classes,
-    ):
-        raise ValueError(
-            f"{weak.name} draws {weak.recipe.shape}, {run.name} draws {run.recipe.shape}: no guide"
-        )
+    if weak:
+        agree(run, weak)
     devices = jax.device_count()
     batch_size = -(-batch_size // devices) * devices
     key = jax.random.key(seed)
@@ -111,6 +106,19 @@ def sampler(
             yield np.asarray(x)[:, : len(some)] if trajectory else np.asarray(x)[: len(some)]
 
     return draw
+
+
+def agree(run: Run, weak: Run):
+    """Raises ValueError if the outputs of two runs do not mean the same thing."""
+    kind = lambda r: {
+        "shape": tuple(r.recipe.shape),
+        "num_classes": r.recipe.num_classes,
+        **{k: r.config.process[k] for k in ("schedule", "shift", "target")},
+    }
+    ours, theirs = kind(run), kind(weak)
+    differ = [f"{k} {ours[k]} and {theirs[k]}" for k in ours if ours[k] != theirs[k]]
+    if differ:
+        raise ValueError(f"{weak.name} cannot guide {run.name}: {'; '.join(differ)}")
 
 
 def class_labels(classes: str, num_classes: int, n: int):

@@ -136,6 +136,38 @@ def test_what_is_not_there_is_said_with_what_was_looked_for(name, error, message
         images.load(name, str(tmp_path))
 
 
+BROKEN = {
+    "one-hot labels": {"x": np.zeros((20, 4, 4, 1), np.uint8), "label": np.eye(20)},
+    "too few labels": {"x": np.zeros((20, 4, 4, 1), np.uint8), "label": np.arange(5)},
+    "labels below 0": {"x": np.zeros((20, 4, 4, 1), np.uint8), "label": np.arange(20) - 1},
+    "flat images": {"x": np.zeros((20, 16), np.uint8)},
+    "other sizes": {"x": np.zeros((9, 4, 4), np.uint8), "test_x": np.zeros((9, 5, 5), np.uint8)},
+    "no images": {"y": np.arange(3)},
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_arrays_that_do_not_fit_are_refused(tmp_path, name):
+    np.savez(tmp_path / "a.npz", **BROKEN[name])
+    with pytest.raises(ValueError, match=r"wanted|several sizes|has no array"):
+        images.load(f"npz:{tmp_path / 'a.npz'}")
+
+
+def test_a_file_that_is_no_npz_is_refused(tmp_path):
+    (tmp_path / "a.npz").write_text("hello")
+    with pytest.raises(ValueError, match="is no npz file"):
+        images.load(f"npz:{tmp_path / 'a.npz'}")
+
+
+def test_images_without_classes_have_none(tmp_path):
+    np.savez(
+        tmp_path / "a.npz",
+        x=np.zeros((20, 4, 4, 1), np.uint8),
+        test_x=np.zeros((3, 4, 4, 1), np.uint8),
+    )
+    assert images.load(f"npz:{tmp_path / 'a.npz'}")["test"].num_classes == 0
+
+
 def test_an_empty_folder_and_floats_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no images"):

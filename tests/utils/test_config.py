@@ -106,17 +106,24 @@ def test_dry_run_prints_the_flattened_config_and_stops(capsys):
 
 
 def test_help_lists_every_knob_within_two_seconds():
-    began = time.perf_counter()
-    out = subprocess.run(
-        [sys.executable, "train_flow.py", "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert time.perf_counter() - began < 2
+    seconds = []
+    for _ in range(3):  # the best of three: the machine may be busy
+        began = time.perf_counter()
+        words = [sys.executable, "train_flow.py", "--help"]
+        out = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 2
     for name in flags.flatten(flags.load(str(ROOT / FLOW))):
         assert f"--{name} " in out.stdout
+
+
+def test_a_name_that_no_config_has_is_refused_in_a_file_too(tmp_path):
+    text = (
+        "from configs import flow\n\ndef get_config():\n    c = flow.get_config()\n    c.lrr = 3\n"
+    )
+    (tmp_path / "typo.py").write_text(text + "    return c\n")
+    with pytest.raises(ValueError, match="lrr"):
+        parse(f"--config={tmp_path / 'typo.py'}")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("[a-z]*.py")), ids=lambda p: p.stem)
