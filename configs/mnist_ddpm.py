@@ -2,8 +2,9 @@
 
     python train_flow.py --config=configs/mnist_ddpm.py --data_dir PATH
 
-PATH/mnist holds the idx files (train-images-idx3-ubyte.gz, ...). Samples are drawn by DDIM in
-50 steps with x0 clipped; `--sampler.eta 1 --sampler.denoise_timesteps 1000` is DDPM's sampler.
+PATH/mnist holds the idx files (train-images-idx3-ubyte.gz, ...). Samples are drawn by EDM's
+stochastic sampler; `--sampler.solver ddim --sampler.eta 1 --sampler.clip 1
+--sampler.denoise_timesteps 1000` is DDPM's own.
 """
 
 from configs import flow
@@ -20,10 +21,5 @@ def get_config():
     c.lr_schedule = "cosine"
     c.ema_decay = 0.999
     c.log_interval, c.eval_interval, c.save_interval = 100, 1_800, 300
-    c.sampler.solver, c.sampler.clip, c.sampler.denoise_timesteps, c.sampler.cfg_scale = (
-        "ddim",
-        1.0,
-        50,
-        1.5,
-    )
+    c.sampler.solver, c.sampler.denoise_timesteps, c.sampler.cfg_scale = "churn", 25, 1.5
     return c

@@ -5,7 +5,7 @@ from diffusion.autoregressive import Autoregressive, NextToken
 from diffusion.gaussian import TARGETS, WEIGHTS, Gaussian
 from diffusion.guidance import autoguided, guided
 from diffusion.loss import diffusion_loss, logit_normal, loss_at, stratified, uniform
-from diffusion.masked import Masked, unprojected
+from diffusion.masked import Masked, everywhere, unprojected
 from diffusion.sample import predictor, sample
 from diffusion.schedules import SCHEDULES, shifted
 from diffusion.solvers import SOLVERS, Churn, Ddim, Dpm2m, Heun
@@ -24,6 +24,7 @@ __all__ = [
     "SCHEDULES", "SOLVERS", "SURVIVALS", "TARGETS", "TIMES", "UNMASKERS", "WEIGHTS",
     "Ancestral", "Autoregressive", "Blocks", "Churn", "Ddim", "Dpm2m", "FirstHitting", "Gaussian",
     "Heun", "Masked", "NextToken", "Ordered", "Remask", "Resample", "Uniform",
-    "autoguided", "diffusion_loss", "draws", "guided", "logit_normal", "loss_at", "predictor",
-    "sample", "shifted", "stratified", "temperature", "top_k", "top_p", "uniform", "unprojected",
+    "autoguided", "diffusion_loss", "draws", "everywhere", "guided", "logit_normal", "loss_at",
+    "predictor", "sample", "shifted", "stratified", "temperature", "top_k", "top_p", "uniform",
+    "unprojected",
 ]  # fmt: skip

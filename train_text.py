@@ -1,0 +1,140 @@
+"""Trains a text model: masked or uniform-state diffusion, or an autoregressive baseline.
+
+    python train_text.py --config=configs/stories.py
+    python train_text.py --dataset_name shakespeare --data_dir PATH --process.name uniform
+
+Running the same command again continues where it stopped.
+"""
+
+import sys
+from pathlib import Path
+
+from utils import config as flags
+
+
+def main():
+    config = flags.parse(sys.argv, "configs/text.py")
+
+    # What is heavy is imported only once the flags are known to be good.
+    import jax
+
+    from data import pipeline, text
+    from utils import cache, checkpoint, loop, recipe_text, train_state
+    from utils.progress import Reporter
+    from utils.wandb import Metrics
+
+    cache.enable()
+    loop.shareable(config.batch_size, config.accumulate)
+
+    # data
+    corpus = text.load(
+        config.dataset_name,
+        config.data_dir,
+        max_seq_len=config.max_seq_len,
+        tokenizer=config.tokenizer,
+        vocab_size=config.vocab_size,
+        pack=config.pack,
+    )
+    batches = pipeline.Batches(
+        {"x": corpus.train},
+        config.batch_size,
+        seed=config.seed,
+        process=jax.process_index(),
+        processes=jax.process_count(),
+    )
+
+    # process, network, optimiser, state
+    built = recipe_text.text(config, corpus.tokenizer.size)
+    rate = train_state.learning_rate(config)
+    tx = train_state.optimizer(config, rate)
+    key_init, key_train, key_eval = jax.random.split(jax.random.key(config.seed), 3)
+    state = loop.create(lambda: recipe_text.initial(built, key_init), tx, key_train)
+    step = loop.update(
+        built.loss,
+        tx,
+        ema_decay=config.ema_decay,
+        ema_warmup=config.ema_warmup,
+        accumulate=config.accumulate,
+    )
+
+    # where it is kept, and what is already there
+    own = config.experiment.replace("text", f"text_{config.dataset_name}".replace("/", "-"))
+    workdir = Path(config.workdir or f"runs/{own}")
+    record = flags.flatten(config)
+    facts = {"seed": config.seed, "tokenizer": corpus.tokenizer.hash}
+    saves = checkpoint.Checkpoints(workdir / "checkpoints", config.keep)
+    if found := saves.restore(state, flags.agreement(record, facts, workdir)):
+        state, _ = found
+    corpus.tokenizer.save(workdir / "tokenizer.json")
+    size = sum(p.size for p in jax.tree.leaves(state.params))
+    print(
+        f"{config.dataset_name}: {len(corpus.train)} rows of {config.max_seq_len} tokens, "
+        f"vocabulary {corpus.tokenizer.size}; {config.process.name}, "
+        f"{size / 1e6:.2f} M parameters; "
+        f"{jax.device_count()} {jax.default_backend()} device(s); "
+        f"step {int(state.step)} of {config.max_steps}; {workdir}",
+        flush=True,
+    )
+    metrics = Metrics(workdir, record, dict(config.wandb), config.tensorboard)
+    report = Reporter(config, metrics, rate, "tokens", int(state.step), config.max_seq_len)
+
+    def save(state, _):
+        saves.save(state, record, facts | {"position": int(state.step)})
+
+    hooks = [
+        loop.Hook(config.log_interval, report),
+        loop.Hook(config.save_interval, save),
+        loop.Hook(
+            config.eval_interval,
+            evaluator(config, built, corpus, key_eval, workdir, report),
+            when_cut=False,
+        ),
+    ]
+    with saves, metrics, report:
+        state, signal = loop.fit(state, step, batches, config.max_steps, hooks)
+    report.farewell(int(state.step), signal, workdir)
+
+
+def evaluator(config, built, corpus, key, workdir, report):
+    """A hook: the bound on held-out text, and a page of samples; of stories, how many are ones."""
+    import jax
+    import numpy as np
+
+    from data import stories
+    from utils import recipe_text
+
+    nats = recipe_text.bound(built)
+    draw = recipe_text.drawer(built, config.sampler.denoise_timesteps)
+    held_out = corpus.valid[:512].astype(np.int32)
+    keys = jax.random.split(key, 8)  # noise levels a row, the same at every evaluation
+    to_bits = 1.0 / (corpus.chars_per_token * np.log(2.0))
+
+    def evaluate(state, _):
+        number = int(state.step)
+        rows = np.mean([nats(state.ema, k, held_out) for k in keys], axis=0)
+        mean, error = float(rows.mean()), float(rows.std() / len(rows) ** 0.5)
+        texts = [
+            corpus.tokenizer.decode(x) for x in np.asarray(draw(state.ema, key, np.arange(64)))
+        ]
+        path = workdir / "samples" / f"{number:07d}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n\n".join(texts) + "\n")
+        shown = {"nats_per_token": mean, "standard_error": error, "bits_per_char": mean * to_bits}
+        worth = ""
+        if config.dataset_name == "stories":
+            shown["valid_stories"] = float(np.mean([stories.parse(t) is not None for t in texts]))
+            true = stories.entropy() / config.max_seq_len
+            worth = (
+                f" (true entropy {true:.4f})  {shown['valid_stories']:.0%} of samples are stories"
+            )
+        report.metrics.log(number, **shown)
+        report.say(
+            f"step {number:6d}  bound {mean:.4f} +- {error:.4f} nats/token, "
+            f"{shown['bits_per_char']:.3f} bits/char{worth}  samples in {path}\n  {texts[0]!r}"
+        )
+
+    return evaluate
+
+
+if __name__ == "__main__":
+    flags.run(main)
