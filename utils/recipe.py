@@ -1,7 +1,8 @@
-"""Where names become things: the only file that knows configs, models, data and diffusion at once.
+"""Where names become things, for images: knows configs, models, data and diffusion at once.
 
-train_*.py, eval_fid.py and generate.py all build through it, so the config inside a
-checkpoint is enough to rebuild what made it.
+recipe_text.py is its twin for text, and no third file knows as much. train_flow.py, eval_fid.py
+and generate.py all build through it, so the config inside a checkpoint is enough to rebuild
+what made it.
 """
 
 import functools

@@ -65,7 +65,9 @@ def test_noise_is_refused_as_a_target_where_it_says_nothing_of_the_data():
 
 
 def test_a_process_can_be_made_while_tracing():
-    jax.jit(lambda x: Gaussian().split(x, x, 0.5))(jnp.ones((2, 3)))
+    x0, eps = jax.jit(lambda x: Gaussian().split(x, x, 0.5))(jnp.ones((2, 3)))
+    np.testing.assert_allclose(x0, 0.5, atol=1e-6)  # x - t v
+    np.testing.assert_allclose(eps, 1.5, atol=1e-6)  # x + (1 - t) v
 
 
 def test_the_targets_are_what_their_papers_say():
