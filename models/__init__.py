@@ -17,16 +17,19 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float
 
 
 class Model(NamedTuple):
-    """A network as two pure functions.
+    """A network as pure functions.
 
     init:  (key, x_t, t, cond) -> params
     apply: (params, x_t, t, cond, keys=None) -> out.  x_t: a state [B, ...]; t: f32[B];
            cond: dict of arrays with leading B, {} for none; keys: key[B] while training
            (dropout), None otherwise.
+    past:  (batch, length) -> the memory of a network that has seen nothing, for cond["past"];
+           None if it can keep none. See transformer.
     """
 
     init: Callable[..., Any]
     apply: Callable[..., Any]
+    past: Callable[[int, int], Any] | None = None
 
 
 def create(name: str, preset: str | None = None, **fields) -> Model:
@@ -63,7 +66,7 @@ def create(name: str, preset: str | None = None, **fields) -> Model:
     def apply(params, x, t, cond, keys=None):
         return module.apply({"params": params}, x, t, cond, keys)
 
-    return Model(init, apply)
+    return Model(init, apply, getattr(module, "past", None))
 
 
 def look_up(name, table, what):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from models import layers, places
+from models.attention import Attention, Memory
 
 
 def size(hidden_size, depth, num_heads, d_ff):
@@ -79,30 +80,11 @@ class Level(nn.Module):
         return c.astype(self.dtype)
 
 
-class Attention(nn.Module):
-    num_heads: int
-    rope: bool
-    causal: bool
-    qk_norm: bool
-    implementation: str
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x, mask, bias):
-        dense = lambda n, name: nn.Dense(n, kernel_init=layers.xavier, dtype=self.dtype, name=name)
-        qkv = dense(3 * x.shape[-1], "qkv")(x)
-        q, k, v = jnp.split(qkv.reshape(*x.shape[:-1], 3 * self.num_heads, -1), 3, axis=-2)
-        if self.qk_norm:
-            q = nn.RMSNorm(dtype=self.dtype, name="q_norm")(q)
-            k = nn.RMSNorm(dtype=self.dtype, name="k_norm")(k)
-        if self.rope:
-            q, k = places.rotate(q), places.rotate(k)
-        y = layers.attend(q, k, v, self.implementation, mask=mask, bias=bias, causal=self.causal)
-        return dense(x.shape[-1], "out")(y.reshape(x.shape))
-
-
 class Block(nn.Module):
-    """Pre-norm; with a condition adaLN-Zero, which starts as the identity."""
+    """Pre-norm; with a condition adaLN-Zero, which starts as the identity.
+
+    It hands on (x, memory); the memory may be None.
+    """
 
     num_heads: int
     d_ff: int
@@ -115,7 +97,8 @@ class Block(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x, number, c, mask, bias, keys):
+    def __call__(self, state, number, c, mask, bias, keys):
+        x, memory = state
         keys_a = keys_m = None
         if keys is not None:
             keys_a, keys_m = (
@@ -127,9 +110,10 @@ class Block(nn.Module):
             self.num_heads, self.rope, self.causal, self.qk_norm, self.attention, self.dtype,
             name="attention",
         )  # fmt: skip
-        x = x + gate_a(layers.dropout(keys_a, attention(norm_a(x), mask, bias), self.dropout))
+        h, memory = attention(norm_a(x), mask, bias, memory, number)
+        x = x + gate_a(layers.dropout(keys_a, h, self.dropout))
         h = dense(x.shape[-1], "down")(nn.gelu(dense(self.d_ff, "up")(norm_m(x))))
-        return x + gate_m(layers.dropout(keys_m, h, self.dropout))
+        return x + gate_m(layers.dropout(keys_m, h, self.dropout)), memory
 
     def norms(self, width, c):
         """(norm, gate) before and after each of the two branches, as functions."""
@@ -153,6 +137,9 @@ class Transformer(nn.Module):
         label      i32[B]: a class, num_classes for none
         places     i32[B, M]: logits are wanted at these places of each row, f32[B, M, features]
         readout    anything: a Readout is wanted in place of logits, see diffusion.masked
+        past       what `past` gives, or what came back for the place before; x i32[B, 1] (or
+                   f32[B, 1, D]) is then what stands at `place` i32[], and (logits, past) come
+                   back. mask is over all the places that past has room for.
 
     Attributes:
         features: size of the vocabulary, or of the vectors that come out.
@@ -197,18 +184,21 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(self, x, t, cond, keys=None):
-        self.check(x)
-        d, length, table = self.hidden_size, x.shape[1], None
+        memory = Memory(*cond["past"], cond["place"]) if "past" in cond else None
+        length = memory.length if memory else x.shape[1]
+        self.check(x, length, memory)
+        here = memory.here if memory else lambda table: table
+        d, table = self.hidden_size, None
         if jnp.issubdtype(x.dtype, jnp.integer):
             table = nn.Embed(self.vocab_size, d, embedding_init=layers.small, name="embed")
             h = table(x).astype(self.dtype)
         else:
             h = nn.Dense(d, kernel_init=layers.xavier, dtype=self.dtype, name="project")(x)
         if self.positions == "sincos":
-            h = h + places.sincos(length, d).astype(self.dtype)
+            h = h + here(places.sincos(length, d)).astype(self.dtype)
         if self.positions == "learned":
             place = self.param("place", layers.small, (self.max_seq_len, d))
-            h = h + place[:length].astype(self.dtype)
+            h = h + here(place[:length]).astype(self.dtype)
         c = None
         if self.conditioning != "none":
             c = Level(
@@ -217,19 +207,27 @@ class Transformer(nn.Module):
             )(t, cond)  # fmt: skip
         if self.conditioning == "add":
             h = h + c[:, None]
-        h = self.blocks(h, c, cond.get("mask"), keys)
+        h, memory = self.blocks(h, c, cond.get("mask"), memory, keys)
         readout = self.head(h, c, table)
-        if "readout" in cond:
-            return readout
         if "places" in cond:
             features = jnp.take_along_axis(readout.features, cond["places"][..., None], 1)
             readout = readout._replace(features=features)
-        return readout.logits()
+        out = readout if "readout" in cond else readout.logits()
+        return (out, (memory.keys, memory.values)) if memory else out
 
-    def blocks(self, h, c, mask, keys):
+    def past(self, batch, length):
+        """Keys and values of a text of `length` places of which none is written yet."""
+        shape = (self.depth, batch, length, self.num_heads, self.hidden_size // self.num_heads)
+        return jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype)
+
+    def blocks(self, h, c, mask, memory, keys):
         bias = None
         if self.positions == "alibi":
-            bias = places.alibi(h.shape[1], self.num_heads, self.causal)
+            length = memory.length if memory else h.shape[1]
+            bias = places.alibi(length, self.num_heads, self.causal)
+        if memory:
+            bias = None if bias is None else memory.here(bias, 2)
+            mask = memory.seen() if mask is None else memory.seen() & mask
         block = nn.remat(Block, prevent_cse=not self.scan_layers) if self.remat else Block
         make = lambda name: block(
             self.num_heads, self.d_ff, self.conditioning == "adaln", self.positions == "rope",
@@ -237,16 +235,16 @@ class Transformer(nn.Module):
         )  # fmt: skip
         if not self.scan_layers:
             for i in range(self.depth):
-                h = make(f"blocks_{i}")(h, i, c, mask, bias, keys)
-            return h
+                h, memory = make(f"blocks_{i}")((h, memory), i, c, mask, bias, keys)
+            return h, memory
         scan = nn.scan(
-            lambda module, h, *rest: (module(h, *rest), None),
+            lambda module, state, *rest: (module(state, *rest), None),
             variable_axes={"params": 0},
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast, nn.broadcast),
             length=self.depth,
         )
-        return scan(make("blocks"), h, jnp.arange(self.depth), c, mask, bias, keys)[0]
+        return scan(make("blocks"), (h, memory), jnp.arange(self.depth), c, mask, bias, keys)[0]
 
     def head(self, h, c, table):
         """The last norm, and the projection yet to be done."""
@@ -263,7 +261,7 @@ class Transformer(nn.Module):
             return Readout(h, table.embedding.T[:, : self.features], bias)
         return Readout(h, self.param("out_kernel", layers.zeros, (d, self.features)), bias)
 
-    def check(self, x):
+    def check(self, x, length, memory):
         for field, words in (
             ("conditioning", CONDITIONINGS), ("time_embedding", TIMES), ("positions", POSITIONS),
         ):  # fmt: skip
@@ -285,7 +283,11 @@ class Transformer(nn.Module):
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not a multiple of 2 num_heads {self.num_heads}"
             )
-        if self.positions == "learned" and x.shape[1] > self.max_seq_len:
-            raise ValueError(f"length {x.shape[1]} is over max_seq_len {self.max_seq_len}")
+        if self.positions == "learned" and length > self.max_seq_len:
+            raise ValueError(f"length {length} is over max_seq_len {self.max_seq_len}")
         if self.num_classes and self.conditioning == "none":
             raise ValueError("conditioning 'none' has no use for num_classes")
+        if memory and not self.causal:
+            raise ValueError("a past is for causal networks; in this one every place sees all")
+        if memory and x.shape[1] != 1:
+            raise ValueError(f"with a past x is the one token at `place`; got {x.dtype}{x.shape}")

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import models
 from diffusion import draws
-from diffusion.autoregressive import Autoregressive, NextToken
+from diffusion.autoregressive import Autoregressive, NextToken, remembering
 from diffusion.loss import diffusion_loss
-from diffusion.sample import sample
-from diffusion.tokens import temperature
+from diffusion.sample import predictor, sample
+from diffusion.tokens import temperature, top_k
 
 V, L, START, PAD = 3, 3, 7, 9
 WORLD = np.array(list(itertools.product(range(V), repeat=L)))
@@ -89,3 +90,74 @@ def test_temperature_zero_is_greedy():
     solver = NextToken(filters=(temperature(0.0),))
     x = sample(PROCESS, solver, exact, jax.random.key(0), index, (L,), steps=L)
     assert (x == x[0]).all()
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A causal network with random parameters (initial zeros hide mistakes): (model, params)."""
+    model = models.create(
+        "transformer", hidden_size=16, depth=2, num_heads=2, d_ff=24, features=11, vocab_size=11,
+        causal=True,
+    )  # fmt: skip
+    x = jnp.zeros((1, 12), jnp.int32)
+    shapes, tree = jax.tree.flatten(
+        jax.eval_shape(lambda: model.init(jax.random.key(0), x, jnp.zeros(1), {}))
+    )
+    keys = jax.random.split(jax.random.key(1), len(shapes))
+    params = [0.25 * jax.random.normal(k, a.shape) for k, a in zip(keys, shapes, strict=True)]
+    return model, jax.tree.unflatten(tree, params)
+
+
+def drawn(network, steps, past=True, clamp=None, filters=(), times=None, length=12):
+    model, params = network
+    solver = NextToken(filters=filters, past=model.past if past else None)
+    predict = predictor(remembering(model.apply), params, {})
+    key, index = jax.random.key(5), jnp.arange(64)
+    return sample(
+        PROCESS, solver, predict, key, index, (length,), steps=steps, clamp=clamp, times=times
+    )
+
+
+PROMPT = jnp.array([4, -1, 1, 9, -1, -1, -1, 0, 3, -1, -1, 2])
+CLAMPS = {
+    "free": None,
+    "prompt": lambda x, t: jnp.where((PROMPT < 0) | (jnp.arange(12) > 3), x, PROMPT),
+    "scattered": lambda x, t: jnp.where(PROMPT < 0, x, PROMPT),
+    "late": lambda x, t: jnp.where(t < 0.5, x.at[::2, 1].set(8), x),  # takes back what was said
+}
+
+
+@pytest.mark.parametrize("steps", [1, 5, 12, 30])
+@pytest.mark.parametrize("clamp", CLAMPS)
+def test_a_network_that_remembers_says_the_same_tokens(network, clamp, steps):
+    want, got = (drawn(network, steps, past, CLAMPS[clamp]) for past in (False, True))
+    np.testing.assert_array_equal(got, want)
+    assert len(np.unique(got, axis=0)) > 32, "rows differ, so there was something to get wrong"
+
+
+@pytest.mark.parametrize(
+    "filters", [(top_k(3),), (temperature(0.0),), (temperature(2.0), top_k(5))]
+)
+def test_filters_reach_a_network_that_remembers(network, filters):
+    want, got = (drawn(network, 12, past, filters=filters) for past in (False, True))
+    np.testing.assert_array_equal(got, want)
+    assert (got != drawn(network, 12)).any()
+
+
+def test_what_was_there_before_the_first_step_is_remembered_too(network):
+    times, clamp = jnp.linspace(0.5, 0.0, 4), CLAMPS["prompt"]
+    want, got = (drawn(network, 3, past, clamp, times=times) for past in (False, True))
+    np.testing.assert_array_equal(got, want)
+
+
+def test_a_network_that_remembers_is_shown_each_token_once(network):
+    model, params = network
+    shown = []
+
+    def counted(params, x, t, cond, keys=None):
+        jax.debug.callback(lambda place: shown.append((int(place), *x.shape)), cond["place"])
+        return model.apply(params, x, t, cond, keys)
+
+    drawn((model._replace(apply=counted), params), 5)
+    jax.effects_barrier()
+    assert sorted(shown) == [(place, 64, 1) for place in range(12)]

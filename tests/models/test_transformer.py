@@ -12,12 +12,12 @@ V, B, L = 13, 2, 9
 T = jnp.array([0.2, 0.9])
 IDS = jax.random.randint(jax.random.key(7), (B, L), 0, V)
 COND: dict = {}
+SMALL = dict(hidden_size=16, depth=1, num_heads=2, d_ff=24, features=V, vocab_size=V)
 
 
 def build(x=IDS, cond=COND, **fields):
     """A small network with random parameters (initial zeros hide mistakes): (params, apply)."""
-    fields = dict(hidden_size=16, depth=1, num_heads=2, d_ff=24, features=V, vocab_size=V) | fields
-    module = Transformer(**fields)
+    module = Transformer(**SMALL | fields)
     shapes, tree = jax.tree.flatten(jax.eval_shape(module.init, jax.random.key(0), x, T, cond))
     keys = jax.random.split(jax.random.key(1), len(shapes))
     params = [0.2 * jax.random.normal(k, a.shape) for a, k in zip(shapes, keys, strict=True)]
@@ -131,6 +131,71 @@ def test_a_causal_network_does_not_see_the_future(positions):
     params, apply = build(positions=positions)
     change = apply(params, IDS.at[:, 5].add(1) % V, T, COND) - apply(params, IDS, T, COND)
     assert (jnp.abs(change[:, :5]).max((1, 2)) > 1e-4).all()
+
+
+def place_by_place(x=IDS, mask=None, length=L, **fields):
+    """f32[B, L, V] twice: of whole rows, and of one place after the other with a past."""
+    fields = dict(causal=True, depth=2) | fields
+    params, apply = build(x, **fields)
+    known = {} if mask is None else {"mask": mask}
+    past, out = Transformer(**SMALL | fields).past(B, length), []
+    step = jax.jit(apply)
+    for place in range(L):
+        beyond = {k: jnp.pad(m, ((0, 0), (0, length - L))) for k, m in known.items()}
+        cond = beyond | {"past": past, "place": jnp.int32(place)}
+        logits, past = step(params, x[:, place : place + 1], T, cond)
+        out.append(logits)
+    return step(params, x, T, known), jnp.concatenate(out, 1)
+
+
+@pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parametrize("positions", transformer.POSITIONS)
+def test_with_a_past_one_token_at_a_time_is_the_whole_row(positions, scan_layers):
+    want, got = place_by_place(positions=positions, scan_layers=scan_layers)
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        dict(conditioning="add", time_embedding="table", tied=True),
+        dict(conditioning="none", qk_norm=True, remat=True),
+        dict(length=L + 3, positions="alibi"),
+        dict(mask=jnp.array([[1] * 6 + [0] * 3, [0, 0, 1, 1, 1, 1, 1, 0, 1]], bool)),
+        dict(x=jax.random.normal(jax.random.key(0), (B, L, 5)), features=5, vocab_size=0),
+    ],
+    ids=["added", "unconditional", "room to spare", "padded", "vectors"],
+)
+def test_the_past_of_every_kind_of_network_holds(fields):
+    want, got = place_by_place(**fields)
+    real = fields.get("mask", jnp.ones((B, L), bool))[..., None]
+    np.testing.assert_allclose(jnp.where(real, got - want, 0), 0, atol=1e-5)
+
+
+def test_a_past_in_bfloat16_takes_half_the_room():
+    want, got = place_by_place(dtype=jnp.bfloat16)
+    assert jnp.abs(got - want).max() < 0.05 * jnp.abs(want).max()
+    keys, values = Transformer(**SMALL, dtype=jnp.bfloat16).past(B, L)
+    assert keys.dtype == values.dtype == jnp.bfloat16 and keys.shape == (1, B, L, 2, 8)
+
+
+@pytest.mark.parametrize(
+    "fields, x, message",
+    [
+        (dict(causal=False), IDS[:, :1], "every place sees all"),
+        (dict(causal=True), IDS[:, :2], r"the one token at `place`; got int32\(2, 2\)"),
+        (
+            dict(causal=True, positions="learned", max_seq_len=4),
+            IDS[:, :1],
+            "length 9 is over max_seq_len 4",
+        ),
+    ],
+)
+def test_a_past_that_does_not_fit_is_refused(fields, x, message):
+    past = Transformer(**SMALL | fields).past(B, L)
+    with pytest.raises(ValueError, match=message):
+        build(x, {"past": past, "place": jnp.int32(0)}, **fields)
 
 
 @pytest.mark.parametrize("tied", [False, True])
