@@ -52,6 +52,7 @@ def get_config():
     c.batch_size = 128  # images a step, over all devices
     c.max_steps = 100_000  # steps in all
     c.accumulate = 1  # micro-batches a step
+    c.optimizer = "adamw"  # adamw, muon (matrices between layers; the rest adamw)
     c.lr = 1e-4  # peak learning rate
     c.lr_schedule = "constant"  # constant, cosine (down to lr / 100)
     c.warmup = 0  # steps of linear warm-up

@@ -43,15 +43,52 @@ def learning_rate(c):
 
 
 def optimizer(c, rate):
-    """AdamW (Adam at weight_decay 0); only matrices decay; clip bounds the gradient's norm.
+    """The optimiser of a config; only matrices decay; clip bounds the gradient's norm.
 
     Args:
-        c: has beta1, beta2, weight_decay, clip.
+        c: has optimizer, beta1, beta2, weight_decay, clip.
         rate: step -> learning rate.
+
+    Raises:
+        ValueError: another optimiser.
     """
+    if c.optimizer not in OPTIMIZERS:
+        raise ValueError(f"no optimizer {c.optimizer!r}; there are {', '.join(OPTIMIZERS)}")
+    tx = OPTIMIZERS[c.optimizer](c, rate)
+    return optax.chain(optax.clip_by_global_norm(c.clip), tx) if c.clip else tx
+
+
+def adamw(c, rate):
+    """AdamW; Adam at weight_decay 0."""
     matrices = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
-    adam = optax.adamw(rate, c.beta1, c.beta2, weight_decay=c.weight_decay, mask=matrices)
-    return optax.chain(optax.clip_by_global_norm(c.clip), adam) if c.clip else adam
+    return optax.adamw(rate, c.beta1, c.beta2, weight_decay=c.weight_decay, mask=matrices)
+
+
+def muon(c, rate):
+    """Muon for what multiplies between layers, Nesterov's Adam for all else, at one rate: the
+    updates of both are alike in size (arXiv:2502.16982, eq. 4).
+
+    Tables of embeddings and the output are left to Adam: a row of theirs is used by itself.
+    """
+    from optax.contrib import MuonDimensionNumbers, muon
+
+    def hidden(params):
+        """Kernels with their axes of input and output; with scanned layers behind an axis."""
+
+        def axes(path, p):
+            inner = path[-1].key == "kernel" and p.ndim in (2, 3)
+            return MuonDimensionNumbers(p.ndim - 2, p.ndim - 1) if inner else None
+
+        return jax.tree_util.tree_map_with_path(axes, params)
+
+    matrices = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
+    return muon(
+        rate, adam_b1=c.beta1, adam_b2=c.beta2, weight_decay=c.weight_decay,
+        weight_decay_mask=matrices, muon_weight_dimension_numbers=hidden, consistent_rms=0.2,
+    )  # fmt: skip
+
+
+OPTIMIZERS = {"adamw": adamw, "muon": muon}
 
 
 def averaged(ema, params, step, *, decay, warmup):

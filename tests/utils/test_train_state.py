@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -7,7 +8,7 @@ from ml_collections import ConfigDict
 from utils import train_state
 
 KNOBS = {"lr": 1.0, "lr_schedule": "cosine", "warmup": 10, "max_steps": 110}
-ADAM = {"beta1": 0.9, "beta2": 0.99, "weight_decay": 0.0, "clip": 0.0}
+ADAM = {"optimizer": "adamw", "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.0, "clip": 0.0}
 
 
 def knobs(**changed):
@@ -61,3 +62,27 @@ def test_the_first_adam_step_is_the_rate_whatever_the_gradient_and_clipping_keep
         for clip in (0.0, 1.0):
             new = first_step(params, {"w": jnp.full((2, 2), size)}, clip=clip)
             np.testing.assert_allclose(new["w"], -0.1, rtol=1e-3)
+
+
+def test_muon_moves_matrices_between_layers_by_orthogonal_steps_and_the_rest_as_adam():
+    rng = np.random.default_rng(0)
+    at = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+    params = {
+        "block": {"kernel": at(16, 8), "bias": at(8)},
+        "scanned": {"kernel": at(3, 8, 8)},
+        "embed": {"embedding": at(5, 8)},
+    }
+    grads = jax.tree.map(lambda p: at(*p.shape), params)
+    moved = jax.tree.map(jnp.subtract, params, first_step(params, grads, optimizer="muon"))
+    tx = optax.adam(0.1, 0.9, 0.99, nesterov=True)
+    adam = jax.tree.map(jnp.negative, tx.update(grads, tx.init(params))[0])
+    for one in [moved["block"]["kernel"], *moved["scanned"]["kernel"]]:
+        values = np.linalg.svd(one, compute_uv=False) / (0.1 * 0.2 * max(one.shape) ** 0.5)
+        assert (values > 0.5).all() and (values < 1.3).all(), "Newton-Schulz stops near 1"
+    np.testing.assert_allclose(moved["block"]["bias"], adam["block"]["bias"], atol=1e-4)
+    np.testing.assert_allclose(moved["embed"]["embedding"], adam["embed"]["embedding"], atol=1e-4)
+
+
+def test_an_unknown_optimizer_is_refused_with_those_there_are():
+    with pytest.raises(ValueError, match="no optimizer 'sgd'; there are adamw, muon"):
+        train_state.optimizer(knobs(optimizer="sgd"), lambda step: 1.0)
