@@ -68,6 +68,7 @@ def load(
     tokenizer: str | Path | Tokenizer | None = None,
     vocab_size: int = 8192,
     pack: bool | None = None,
+    hub_documents: int = 0,
 ) -> Corpus:
     """A corpus; from its cache, where it has been made in the same way before.
 
@@ -79,6 +80,8 @@ def load(
             path of one, is taken as it is; None is the corpus's own choice.
         vocab_size: of a BPE that is trained here.
         pack: rows full of text, or a document a row (long ones are cut); None as above.
+        hub_documents: of a corpus that comes from Hugging Face, stream the first so many and a
+            tenth of that to hold out; 0 downloads all.
 
     Raises:
         ValueError: no such corpus or tokenizer, no text, or less of it than a row.
@@ -93,10 +96,12 @@ def load(
     files = present(name, kind, path)
     made_by = [maker, vocab_size * (maker == "bpe")] if isinstance(maker, str) else maker.hash
     key = [FORMAT, stamp(kind, files), made_by, max_seq_len, pack]
+    if kind in HUB and not files:
+        key.append(hub_documents)
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     folder = cache_dir() / f"{kind}-{digest}"
     if not folder.exists():
-        train, valid = documents(name, kind, files)
+        train, valid = documents(name, kind, files, hub_documents)
         if isinstance(maker, str):
             maker = trained(maker, vocab_size, train, valid)
         write(folder, name, train, valid, maker, max_seq_len, pack)
@@ -156,13 +161,14 @@ def stamp(kind: str, files: list[Path]) -> list:
     return [kind, facts or HUB[kind]]
 
 
-def documents(name: str, kind: str, files: list[Path]) -> Documents:
+def documents(name: str, kind: str, files: list[Path], hub_documents: int = 0) -> Documents:
     """What to train on and what is held out, with nothing in both."""
     try:
         texts = [file.read_text(encoding="utf-8") for file in files]
     except UnicodeDecodeError as error:
         raise ValueError(f"text corpus {name!r} is not UTF-8 text: {error}") from error
-    train, valid = from_hub(kind) if kind in HUB and not files else SOURCES[kind].read(texts)
+    hub = kind in HUB and not files
+    train, valid = from_hub(kind, hub_documents) if hub else SOURCES[kind].read(texts)
     held_out = set(valid)
     train = [document for document in train if document not in held_out]
     for part, found in (("train on", train), ("hold out", valid)):
@@ -196,16 +202,24 @@ def told(_) -> Documents:
     return tuple(stories.sample(np.random.default_rng(s), n) for s, n in STORIES.values())
 
 
-def from_hub(kind: str) -> Documents:
-    """The same corpus from Hugging Face."""
+def from_hub(kind: str, most: int) -> Documents:
+    """The same corpus from Hugging Face: streamed up to `most` documents, or downloaded whole."""
     try:
         from datasets import load_dataset
 
-        parts = [load_dataset(HUB[kind], split=split)["text"] for split in ("train", "validation")]
+        def part(split, n):
+            if not most:
+                return load_dataset(HUB[kind], split=split)["text"]
+            stream = load_dataset(HUB[kind], split=split, streaming=True)
+            return [row["text"] for row in stream.take(n)]
+
+        parts = [part("train", most), part("validation", -(-most // 10))]
     except Exception as error:  # not installed, no network, moved...: all of them end here
+        said = str(error).strip().splitlines()
         raise FileNotFoundError(
             f"no {' and '.join(SOURCES[kind].files)} for text corpus {kind!r} in --data_dir, and "
-            f"{HUB[kind]} did not come from Hugging Face: {type(error).__name__}: {error}"
+            f"{HUB[kind]} did not come from Hugging Face: {type(error).__name__}: "
+            f"{said[0][:200] if said else ''}"
         ) from error
     return tuple([d for d in map(str.strip, part) if d] for part in parts)
 
@@ -255,8 +269,12 @@ def write(folder, name, train, valid, tokenizer, length, pack):
 
 def encoded(tokenizer: Tokenizer, texts: list[str], chunk: int = 10_000) -> Iterator[np.ndarray]:
     """u16[n] of each text; in chunks, for what an encoding takes while it is made."""
-    chunks = (texts[i : i + chunk] for i in range(0, len(texts), chunk))
-    return chain.from_iterable(map(tokenizer.encode_batch, chunks))
+    from tqdm import tqdm
+
+    starts = range(0, len(texts), chunk)
+    quiet = None if len(starts) > 1 else True  # None: where nobody looks
+    starts = tqdm(starts, desc="tokens", unit=f"x{chunk}", disable=quiet)
+    return chain.from_iterable(tokenizer.encode_batch(texts[i : i + chunk]) for i in starts)
 
 
 def packed(ids: list[np.ndarray], length: int) -> np.ndarray:

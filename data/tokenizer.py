@@ -31,10 +31,12 @@ class Tokenizer:
         json: all there is to know of it, as saved.
         size: V, ids are 0..V-1.
         hash: 8 hexadecimal digits, equal where and only where `json` is.
+        by_letter: every character is a token, the space too.
     """
 
     json: str
     size: int
+    by_letter = False
 
     @cached_property
     def hash(self) -> str:
@@ -44,6 +46,10 @@ class Tokenizer:
         """Ids of a text, without BOS and EOS; what is unknown becomes UNK."""
         return self.encode_batch([text])[0].tolist()
 
+    def encode_part(self, text: str, first: bool) -> list[int]:
+        """Ids of a piece of a text; `first` where nothing stands before it."""
+        return self.encode(text)
+
     def encode_batch(self, texts: list[str]) -> list[np.ndarray]:
         """u16[n] of each text."""
         raise NotImplementedError
@@ -52,8 +58,13 @@ class Tokenizer:
         """The text; special tokens leave nothing behind."""
         raise NotImplementedError
 
-    def unknown(self, text: str) -> list[str]:
-        """The pieces of a text that would become UNK, each once, in order."""
+    def unknown(self, text: str, first: bool = True) -> list[str]:
+        """What of a text (or a piece of one) would become UNK, each once, in order."""
+        raise NotImplementedError
+
+    def pieces(self) -> list[str | None]:
+        """The text of each id; None where it has none of its own: special tokens, bytes that are
+        not a whole character. Texts without special tokens decode to their pieces in a row."""
         raise NotImplementedError
 
     def save(self, path: str | Path) -> None:
@@ -67,6 +78,8 @@ class Tokenizer:
 
 class Characters(Tokenizer):
     """One token a character."""
+
+    by_letter = True
 
     def __init__(self, characters: str):
         self.characters = "".join(sorted(set(characters)))
@@ -89,7 +102,10 @@ class Characters(Tokenizer):
         first = len(SPECIALS)
         return "".join(self.characters[i - first] for i in map(int, ids) if i >= first)
 
-    def unknown(self, text):
+    def pieces(self):
+        return [None] * len(SPECIALS) + list(self.characters)
+
+    def unknown(self, text, first=True):
         return [c for c in dict.fromkeys(text) if c not in self.characters]
 
 
@@ -108,8 +124,8 @@ class Words(Tokenizer):
         self.table = {word: i for i, word in enumerate(self.words, len(SPECIALS))}
 
     @classmethod
-    def split(cls, text: str) -> list[str]:
-        return cls.SPLIT.findall(text if text.startswith(" ") else " " + text)
+    def split(cls, text: str, first: bool = True) -> list[str]:
+        return cls.SPLIT.findall(" " + text if first and not text.startswith(" ") else text)
 
     def encode_batch(self, texts):
         get = self.table.get
@@ -119,8 +135,16 @@ class Words(Tokenizer):
         found = (self.words[i - len(SPECIALS)] for i in map(int, ids) if i >= len(SPECIALS))
         return "".join(found).removeprefix(" ")
 
-    def unknown(self, text):
-        return list(dict.fromkeys(w.strip(" ") for w in self.split(text) if w not in self.table))
+    def pieces(self):
+        """With the space that `decode` takes away at the beginning of a text."""
+        return [None] * len(SPECIALS) + self.words
+
+    def encode_part(self, text, first):
+        return [self.table.get(word, UNK) for word in self.split(text, first)]
+
+    def unknown(self, text, first=True):
+        strange = (word for word in self.split(text, first) if word not in self.table)
+        return list(dict.fromkeys(word.strip(" ") or word for word in strange))
 
 
 class Bpe(Tokenizer):
@@ -141,7 +165,11 @@ class Bpe(Tokenizer):
     def decode(self, ids):
         return self.inner.decode([int(i) for i in ids if i > UNK], skip_special_tokens=False)
 
-    def unknown(self, text):
+    def pieces(self):
+        texts = (self.decode([i]) for i in range(self.size))
+        return [t if i > UNK and "\ufffd" not in t else None for i, t in enumerate(texts)]
+
+    def unknown(self, text, first=True):
         found = self.inner.encode(text, add_special_tokens=False)
         spans = [span for i, span in zip(found.ids, found.offsets, strict=True) if i == UNK]
         return list(dict.fromkeys(text[a:b] for a, b in spans))

@@ -3,6 +3,7 @@
 They mix raw outputs. Every Gaussian target is linear in (x_0, eps) at a given x_t, so
 mixing outputs, scores or x_0 predictions is the same thing.
 Strengths and intervals are traced: another value does not recompile.
+Those of tokens mix log-probabilities.
 """
 
 import jax
@@ -49,3 +50,24 @@ def autoguided(predict, weak, scale):
         return bad + scale * (predict(x, t) - bad)
 
     return guided_by_weak
+
+
+def prompted(predict, forget, scale):
+    """Classifier-free guidance of text by its own prompt (arXiv:2410.18514, sec. 3.3): towards
+    what the network says with the prompt in sight, away from what it says without.
+
+    Both halves go through the network as ONE batch of 2B, and no label was ever dropped.
+
+    Args:
+        predict: (x_t, t) -> logits f32[B, L, V].
+        forget: x_t -> x_t with the prompt hidden.
+        scale: f32[]; 1 is `predict` alone, 0 forgets the prompt.
+    """
+
+    def guided_by_prompt(x, t):
+        t = jnp.broadcast_to(t, (len(x),))
+        out = predict(jnp.concatenate([x, forget(x)]), jnp.concatenate([t, t]))
+        seen, unseen = jnp.split(jax.nn.log_softmax(out.astype(jnp.float32)), 2)
+        return unseen + scale * (seen - unseen)
+
+    return guided_by_prompt

@@ -19,7 +19,7 @@ posterior into q(b | x_hat) / q(a | x_hat) instead is not a bound: p has seen a 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -121,16 +121,21 @@ class Resample:
 
     Attributes:
         filters: logits -> logits functions, applied in order; see `unmask`.
+        language: a constraints.Automaton that every sample satisfies, `given` whatever a clamp
+            puts back; None: anything goes.
     """
 
     filters: tuple[Callable[[jax.Array], jax.Array], ...] = ()
+    language: Any = None
 
     def start(self, x):
         return ()
 
     def step(self, process, predict, keys, x, t, s, memory):
         keys_guess, keys_choice, keys_fresh = draws.split(keys, 3)
-        guess, logits = unmask.guess(process, predict, keys_guess, x, t, self.filters)
+        guess, logits = unmask.guess(
+            process, predict, keys_guess, x, t, self.filters, self.language
+        )
         now, then = levels(process.schedule, t), levels(process.schedule, s)
         size = logits.shape[-1]
         kept = now.alpha / then.alpha  # survival from s to t

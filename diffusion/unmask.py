@@ -25,12 +25,25 @@ from diffusion import draws, survival
 from diffusion.schedules import levels
 from diffusion.tokens import Filter, categorical, filtered
 
+SPARE = 1e3  # nats that a token costs more than any other once the filters have ruled it out
 
-def guess(process, predict, keys, x, t, filters):
-    """A token for every place, i32[B, L], and the unfiltered logits f32[B, L, V]."""
+
+def guess(process, predict, keys, x, t, filters, language=None):
+    """A token for every place, i32[B, L], and the unfiltered logits f32[B, L, V].
+
+    With a language the tokens fit together with those that show, in one row that it accepts.
+    Filters are wishes then: where they leave nothing that fits, the network's own probabilities
+    decide.
+    """
     logits = process.speakable(predict(x, t))
     u = draws.uniform(keys, x.shape[1:])
-    return categorical(u, filtered(logits, filters)), logits
+    kept = filtered(logits, filters)
+    if language is None:
+        return categorical(u, kept), logits
+    log_p, left = jax.nn.log_softmax(logits), jax.nn.log_softmax(kept)
+    masked = hasattr(process, "mask_id")
+    known = jnp.where(x == process.mask_id, -1, x) if masked else jnp.full_like(x, -1)
+    return language.draw(u, jnp.where(left > -jnp.inf, left, log_p - SPARE), known), logits
 
 
 def kept_hidden(process, t, s):
@@ -46,16 +59,18 @@ class Ancestral:
 
     Attributes:
         filters: logits -> logits functions, applied in order: temperature, top_k, top_p, ...
+        language: a constraints.Automaton that every sample satisfies; None: anything goes.
     """
 
     filters: tuple[Filter, ...] = ()
+    language: Any = None
 
     def start(self, x):
         return ()
 
     def step(self, process, predict, keys, x, t, s, memory):
         keys_token, keys_reveal = draws.split(keys)
-        tokens, _ = guess(process, predict, keys_token, x, t, self.filters)
+        tokens, _ = guess(process, predict, keys_token, x, t, self.filters, self.language)
         reveal = draws.uniform(keys_reveal, x.shape[1:]) >= kept_hidden(process, t, s)
         return jnp.where((x == process.mask_id) & reveal, tokens, x), memory
 
@@ -93,7 +108,7 @@ class Ordered:
     Attributes:
         order: a key of ORDERS.
         noise: Gumbel noise on the scores, as much at t = 1, falling to 0 with t.
-        filters: see Ancestral.
+        filters, language: see Ancestral.
 
     Raises:
         ValueError: no such order; the message lists those there are.
@@ -102,6 +117,7 @@ class Ordered:
     order: str = "confidence"
     noise: float = 0.0
     filters: tuple[Filter, ...] = ()
+    language: Any = None
 
     def __post_init__(self):
         if self.order not in ORDERS:
@@ -112,7 +128,7 @@ class Ordered:
 
     def step(self, process, predict, keys, x, t, s, memory):
         keys_token, keys_order, keys_coin = draws.split(keys, 3)
-        tokens, logits = guess(process, predict, keys_token, x, t, self.filters)
+        tokens, logits = guess(process, predict, keys_token, x, t, self.filters, self.language)
         hidden = x == process.mask_id
         total = hidden.sum(-1)
         stay = jnp.floor(total * kept_hidden(process, t, s) + draws.uniform(keys_coin))
@@ -137,7 +153,7 @@ class Remask:
             go on down.
         amount: of sigma, in [0, 1].
         on, off, level: of "loop": 1 > on > off > 0.
-        filters: see Ancestral.
+        filters, language: see Ancestral.
 
     Raises:
         ValueError: no such strategy, or on and off in the wrong order.
@@ -149,6 +165,7 @@ class Remask:
     off: float = 0.05
     level: float = 0.1
     filters: tuple[Filter, ...] = ()
+    language: Any = None
 
     def __post_init__(self):
         if self.strategy not in ("cap", "rescale", "loop"):
@@ -163,7 +180,7 @@ class Remask:
         keys_token, keys_coin = draws.split(keys)
         if self.strategy == "loop":
             t, s = self.looped(t), self.looped(s)
-        tokens, _ = guess(process, predict, keys_token, x, t, self.filters)
+        tokens, _ = guess(process, predict, keys_token, x, t, self.filters, self.language)
         now, then = levels(process.schedule, t), levels(process.schedule, s)
         most = jnp.minimum(then.sigma / jnp.maximum(now.alpha, 1e-12), 1.0)
         sigma = self.amount * most if self.strategy == "rescale" else jnp.minimum(self.amount, most)
@@ -191,10 +208,11 @@ class FirstHitting:
     rest at once. Memory: each example's own 1 - alpha, f32[B].
 
     Attributes:
-        filters: see Ancestral.
+        filters, language: see Ancestral.
     """
 
     filters: tuple[Filter, ...] = ()
+    language: Any = None
 
     def start(self, x):
         return jnp.ones(len(x))
@@ -204,7 +222,7 @@ class FirstHitting:
         hidden = x == process.mask_id
         rate = memory * draws.uniform(keys_time) ** (1.0 / jnp.maximum(hidden.sum(-1), 1))
         time = survival.invert(process.schedule, rate)
-        tokens, _ = guess(process, predict, keys_token, x, time, self.filters)
+        tokens, _ = guess(process, predict, keys_token, x, time, self.filters, self.language)
         place = jnp.where(hidden, draws.uniform(keys_place, x.shape[1:]), -1.0).argmax(-1)
         reveal = (jnp.arange(x.shape[1]) == place[:, None]) | (s <= 0)
         return jnp.where(hidden & reveal, tokens, x), rate
@@ -247,12 +265,3 @@ class Blocks:
         view = jnp.where((x == process.mask_id) & ~open_, later, x)
         view, memory = self.inner.step(process, seen, keys, view, t, s, memory)
         return jnp.where(open_ & ~done, view, x), memory
-
-
-UNMASKERS = {
-    "ancestral": Ancestral,
-    "ordered": Ordered,
-    "remask": Remask,
-    "first_hitting": FirstHitting,
-    "blocks": Blocks,
-}

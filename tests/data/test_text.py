@@ -170,6 +170,27 @@ def test_without_files_tinystories_comes_from_hugging_face(tmp_path, monkeypatch
     assert [corpus.tokenizer.decode(row) for row in corpus.valid] == DOCUMENTS[50:]
 
 
+def test_a_corpus_from_hugging_face_is_downloaded_or_streamed(tmp_path, monkeypatch):
+    """The real package, on parquet files as the Hub has them."""
+    pytest.importorskip("datasets")
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    (tmp_path / "repo" / "data").mkdir(parents=True)
+    for part, texts in (("train", DOCUMENTS[:50]), ("validation", DOCUMENTS[50:])):
+        path = tmp_path / "repo" / "data" / f"{part}-00000-of-00001.parquet"
+        parquet.write_table(pa.table({"text": texts}), path)
+    monkeypatch.setitem(text.HUB, "tinystories", str(tmp_path / "repo"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hub"))
+    make = {"max_seq_len": 128, "vocab_size": 600, "pack": False}
+    whole = text.load("tinystories", tmp_path, **make)
+    some = text.load("tinystories", tmp_path, **make, hub_documents=20)
+    said = lambda corpus, rows: [corpus.tokenizer.decode(row) for row in rows]
+    assert said(whole, whole.train) == DOCUMENTS[:50]
+    assert said(some, some.train) == DOCUMENTS[:20]
+    assert said(some, some.valid) == DOCUMENTS[50:52]
+
+
 def test_without_files_and_network_tinystories_says_what_was_tried(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(FileNotFoundError, match="roneneldan/TinyStories did not come from"):
