@@ -1,8 +1,12 @@
-"""Images from a checkpoint directory alone: a grid, the arrays, and a film of the denoising.
+"""Images or text from a checkpoint directory alone.
 
     python generate.py --load_dir runs/digits --classes 0-9 --num_samples 100 --cfg_scale 2
+    python generate.py --load_dir runs/stories --prompt "Once upon a time there was" --watch
+    python generate.py --load_dir runs/stories --prompt "[*] and the {bird|duck} sang. [20]"
+    python generate.py --load_dir runs/stories --regex ".*Lily.*red kite.*" --num_samples 4
+    python generate.py --load_dir runs/stories --interactive
 
-Sample i of a seed is the same image whatever --num_samples, --batch_size and the devices are.
+Sample i of a seed is the same whatever --num_samples, --batch_size and the devices are.
 """
 
 import argparse
@@ -20,59 +24,96 @@ def arguments():
     add = parser.add_argument
     add("--load_dir", required=True, help="workdir of a train script")
     add("--step", type=int, help="checkpoint; the newest by default")
-    add("--out", help="folder for grid.png, samples.npz, denoising.gif (LOAD_DIR/generated)")
-    add("--classes", default="all", help="such as 3, 0,5,7 or 0-9; repeated over the samples")
-    add("--num_samples", type=int, default=100)
+    add("--out", help="folder for what is written (LOAD_DIR/generated)")
+    add("--num_samples", type=int, help="how many (100 images, 4 texts)")
     add("--batch_size", type=int, default=100)
     add("--denoise_timesteps", type=int, help="solver steps (the config's)")
+    add("--solver", help="one of the config's kind (the config's)")
+    add("--seed", type=int, default=0)
+    add = parser.add_argument_group("images").add_argument
+    add("--classes", default="all", help="such as 3, 0,5,7 or 0-9; repeated over the samples")
     add("--cfg_scale", type=float, help="guidance; 1 is none (the config's)")
     add("--cfg_interval", default="0,1", help="guide only at noise levels between these two")
     add("--weak_dir", help="autoguidance: a weaker run, guided away from by --cfg_scale")
-    add("--solver", help="ddim, heun, dpm2m, churn (the config's)")
-    add("--seed", type=int, default=0)
     add("--no_film", action="store_true", help="leave out the GIF, which costs steps x memory")
+    add = parser.add_argument_group("text").add_argument
+    add("--prompt", default="", help="given words; gaps as [3], [*] and {one|of|these}")
+    add("--prompt_scale", type=float, default=1.0, help="guidance by the prompt; 1 is none")
+    add("--temperature", type=float, help="(the config's)")
+    add("--top_k", type=int, help="(the config's)")
+    add("--top_p", type=float, help="(the config's)")
+    add("--block_size", type=int, help="fill blocks of so many tokens from left to right")
+    add("--length", type=int, help="tokens, where rows of several lengths were learnt")
+    add("--regex", action="append", default=[], help="every text matches it; may be repeated")
+    add("--only", help="words, or a file of them: every text is made of these")
+    add("--contain", help="word,word: every text has them all")
+    add("--watch", action="store_true", help="shows the text as it fills in")
+    add("--interactive", action="store_true", help="asks for prompts; :help there")
     return parser.parse_args()
 
 
 def main():
     args = arguments()
 
+    from utils import cache, checkpoint
+
+    cache.enable()
+    (write if "max_seq_len" in checkpoint.config_of(args.load_dir, args.step) else draw)(args)
+
+
+def draw(args):
+    """Images: a grid, the arrays, and a film of the denoising."""
     import numpy as np
 
     from data import pipeline
-    from utils import cache, pictures, sampling
+    from utils import pictures, sampling
     from utils.progress import bar
 
-    cache.enable()
+    n = 100 if args.num_samples is None else args.num_samples
     run = sampling.restored(args.load_dir, args.step, solver=args.solver)
-    labels = sampling.class_labels(args.classes, run.recipe.num_classes, args.num_samples)
+    labels = sampling.class_labels(args.classes, run.recipe.num_classes, n)
     interval = sampling.guidance_interval(args.cfg_interval)
     weak = sampling.restored(args.weak_dir) if args.weak_dir else None
-    draw = sampling.sampler(
+    sampler = sampling.sampler(
         run, steps=args.denoise_timesteps, scale=args.cfg_scale, interval=interval, weak=weak,
         seed=args.seed, batch_size=args.batch_size,
     )  # fmt: skip
 
     out = Path(args.out or Path(args.load_dir) / "generated")
     out.mkdir(parents=True, exist_ok=True)
-    progress = bar(args.num_samples, "image", title="sampling")
+    progress = bar(n, "image", title="sampling")
     batches = []
-    for x in draw(labels):
+    for x in sampler(labels):
         batches.append(pipeline.to_bytes(x))
         progress.update(len(x))
     progress.close()
     x = np.concatenate(batches)
-    columns = 10 if args.num_samples >= 10 else args.num_samples
+    columns = min(n, 10)
     pictures.save_grid(out / "grid.png", x[:400], columns)
     np.savez(out / "samples.npz", x=x, label=labels)
     written = "grid.png, samples.npz"
     if not args.no_film:
-        film = draw(labels[: min(100, args.num_samples)], trajectory=True)
+        film = sampler(labels[: min(100, n)], trajectory=True)
         frames = np.concatenate([pipeline.to_bytes(part) for part in film], axis=1)
         frames = frames[np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).astype(int)]
         pictures.save_animation(out / "denoising.gif", frames, columns)
         written += ", denoising.gif"
     print(f"{len(x)} images of {run.name}; {written} in {out}")
+
+
+def write(args):
+    """Texts: on the terminal, and in a file."""
+    from utils import console
+
+    settings = console.Settings.of(args)
+    if args.interactive:
+        return console.talk(args.load_dir, args.step, settings)
+    session = console.Session(args.load_dir, args.step)
+    texts = session.write(args.prompt, settings)
+    out = Path(args.out or Path(args.load_dir) / "generated")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "samples.txt").write_text("\n\n".join(texts) + "\n")
+    print(f"{len(texts)} texts of {session.run.name}; samples.txt in {out}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from utils import config as flags
 
+SHOWN = ("loss", "bits_per_char", "masked_accuracy", "mask_rate", "accuracy", "grad_norm")
+
 
 def main():
     config = flags.parse(sys.argv, "configs/text.py")
@@ -19,7 +21,7 @@ def main():
     import jax
 
     from data import pipeline, text
-    from utils import cache, checkpoint, loop, recipe_text, train_state
+    from utils import cache, checkpoint, loop, recipe_text, train_state, writing
     from utils.progress import Reporter
     from utils.wandb import Metrics
 
@@ -34,6 +36,7 @@ def main():
         tokenizer=config.tokenizer,
         vocab_size=config.vocab_size,
         pack=config.pack,
+        hub_documents=config.hub_documents,
     )
     batches = pipeline.Batches(
         {"x": corpus.train},
@@ -42,9 +45,12 @@ def main():
         process=jax.process_index(),
         processes=jax.process_count(),
     )
+    rows = writing.describe(corpus)
 
     # process, network, optimiser, state
-    built = recipe_text.text(config, corpus.tokenizer.size)
+    built = recipe_text.text(
+        config, corpus.tokenizer.size, padded=writing.ends_in_padding(rows, config.max_seq_len)
+    )
     rate = train_state.learning_rate(config)
     tx = train_state.optimizer(config, rate)
     key_init, key_train, key_eval = jax.random.split(jax.random.key(config.seed), 3)
@@ -61,7 +67,7 @@ def main():
     own = config.experiment.replace("text", f"text_{config.dataset_name}".replace("/", "-"))
     workdir = Path(config.workdir or f"runs/{own}")
     record = flags.flatten(config)
-    facts = {"seed": config.seed, "tokenizer": corpus.tokenizer.hash}
+    facts = {"seed": config.seed, "tokenizer": corpus.tokenizer.hash, "rows": rows}
     saves = checkpoint.Checkpoints(workdir / "checkpoints", config.keep)
     if found := saves.restore(state, flags.agreement(record, facts, workdir)):
         state, _ = found
@@ -76,17 +82,20 @@ def main():
         flush=True,
     )
     metrics = Metrics(workdir, record, dict(config.wandb), config.tensorboard)
-    report = Reporter(config, metrics, rate, "tokens", int(state.step), config.max_seq_len)
+    report = Reporter(
+        config, metrics, rate, "tokens", int(state.step), config.max_seq_len, shown=SHOWN
+    )
+    bits = lambda m: m | {"bits_per_char": recipe_text.bits(m["loss"], corpus)}
 
     def save(state, _):
         saves.save(state, record, facts | {"position": int(state.step)})
 
     hooks = [
-        loop.Hook(config.log_interval, report),
+        loop.Hook(config.log_interval, lambda state, m: report(state, bits(m))),
         loop.Hook(config.save_interval, save),
         loop.Hook(
             config.eval_interval,
-            evaluator(config, built, corpus, key_eval, workdir, report),
+            evaluator(config, built, corpus, rows, key_eval, workdir, report),
             when_cut=False,
         ),
     ]
@@ -95,31 +104,30 @@ def main():
     report.farewell(int(state.step), signal, workdir)
 
 
-def evaluator(config, built, corpus, key, workdir, report):
+def evaluator(config, built, corpus, rows, key, workdir, report):
     """A hook: the bound on held-out text, and a page of samples; of stories, how many are ones."""
-    import jax
     import numpy as np
 
     from data import stories
-    from utils import recipe_text
+    from utils import recipe_text, scoring, writing
 
-    nats = recipe_text.bound(built)
+    score = recipe_text.scorer(built)
     draw = recipe_text.drawer(built, config.sampler.denoise_timesteps)
     held_out = corpus.valid[:512].astype(np.int32)
-    keys = jax.random.split(key, 8)  # noise levels a row, the same at every evaluation
-    to_bits = 1.0 / (corpus.chars_per_token * np.log(2.0))
+    levels = 1 if config.process.name == "autoregressive" else 8
+    known = writing.blank(rows, config.max_seq_len, 64, config.seed)
 
     def evaluate(state, _):
         number = int(state.step)
-        rows = np.mean([nats(state.ema, k, held_out) for k in keys], axis=0)
-        mean, error = float(rows.mean()), float(rows.std() / len(rows) ** 0.5)
-        texts = [
-            corpus.tokenizer.decode(x) for x in np.asarray(draw(state.ema, key, np.arange(64)))
-        ]
+        found = scoring.bound(score, state.ema, held_out, key, levels=levels)
+        drawn = draw(state.ema, key, np.arange(len(known)), known)
+        texts = writing.texts(corpus.tokenizer, drawn)
         path = workdir / "samples" / f"{number:07d}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n\n".join(texts) + "\n")
-        shown = {"nats_per_token": mean, "standard_error": error, "bits_per_char": mean * to_bits}
+        bits = recipe_text.bits(found.nats, corpus)
+        shown = {"nats_per_token": found.nats, "standard_error": found.error}
+        shown["valid_bits_per_char"] = bits
         worth = ""
         if config.dataset_name == "stories":
             shown["valid_stories"] = float(np.mean([stories.parse(t) is not None for t in texts]))
@@ -129,8 +137,8 @@ def evaluator(config, built, corpus, key, workdir, report):
             )
         report.metrics.log(number, **shown)
         report.say(
-            f"step {number:6d}  bound {mean:.4f} +- {error:.4f} nats/token, "
-            f"{shown['bits_per_char']:.3f} bits/char{worth}  samples in {path}\n  {texts[0]!r}"
+            f"step {number:6d}  bound {found.nats:.4f} +- {found.error:.4f} nats/token, "
+            f"{bits:.3f} bits/char{worth}  samples in {path}\n  {texts[0]!r}"
         )
 
     return evaluate

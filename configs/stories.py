@@ -1,8 +1,11 @@
 """Small stories from the embedded grammar by masked diffusion; the true entropy is known.
 
-    python train_text.py --config=configs/stories.py
+    python train_text.py --config=configs/stories.py                       # 20 CPU minutes
+    python train_text.py --config=configs/stories.py --max_steps 1000      # the demo: 3 minutes
 
-No data and no network; 25.64 nats a story, 0.4006 nats a token over a row of 64.
+No data and no network; 25.64 nats a story, 0.4006 nats a token over a row of 64. Every story has
+62 words and marks, so what stands where matters: places are learnt, for rotations say nothing
+while all tokens are hidden and alike.
 """
 
 from configs import text
@@ -14,11 +17,13 @@ def get_config():
     c.max_seq_len = 64
     c.model.preset = None
     c.model.hidden_size, c.model.depth, c.model.num_heads, c.model.d_ff = 128, 4, 4, 512
+    c.model.positions = "learned"
     c.process.form = "count"
-    c.batch_size = 64
+    c.batch_size = 32
     c.max_steps = 4_000
-    c.lr, c.warmup = 3e-3, 100
-    c.ema_decay = 0.999
+    c.optimizer, c.lr, c.warmup = "muon", 7e-3, 80
+    c.weight_decay, c.clip = 0.0, 0.0
+    c.ema_decay = 0.99
     c.log_interval, c.eval_interval, c.save_interval = 100, 1_000, 500
-    c.sampler.denoise_timesteps = 64
+    c.sampler.solver, c.sampler.denoise_timesteps = "confidence", 64
     return c

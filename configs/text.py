@@ -17,6 +17,7 @@ def get_config():
     c.max_seq_len = 64  # tokens a row
     c.tokenizer = placeholder(str)  # bpe, words, characters, or the path of a saved one
     c.vocab_size = 8192  # of a BPE that is trained here
+    c.hub_documents = 0  # stream so many from Hugging Face; 0: download all
     c.pack = placeholder(bool)  # rows full of text, or a document a row
     # network; None: the preset's
     c.model = ConfigDict()
@@ -44,6 +45,7 @@ def get_config():
     c.batch_size = 64  # rows a step, over all devices
     c.max_steps = 20_000  # steps in all
     c.accumulate = 1  # micro-batches a step
+    c.optimizer = "adamw"  # adamw, muon (matrices between layers; the rest adamw)
     c.lr = 3e-4  # peak learning rate
     c.lr_schedule = "cosine"  # constant, cosine (down to lr / 100)
     c.warmup = 1_000  # steps of linear warm-up
@@ -56,7 +58,8 @@ def get_config():
     c.seed = 0  # of everything
     # sampling, while training and by default afterwards
     c.sampler = ConfigDict()
-    c.sampler.solver = "ancestral"  # masked: ancestral, ordered, remask, first_hitting
+    c.sampler.solver = "ancestral"  # masked: random, confidence, margin, entropy, remask_*, ...
+    c.sampler.block_size = 0  # masked: fill blocks of so many places from left to right; 0: none
     c.sampler.denoise_timesteps = 32  # solver steps
     c.sampler.temperature = 1.0  # divides the logits; 0: the likeliest
     c.sampler.top_k = 0  # draw from the k likeliest; 0: all

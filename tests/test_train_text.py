@@ -47,10 +47,51 @@ def test_three_steps_of_every_process(train, tmp_path, process):
     assert (tmp_path / "tokenizer.json").exists()
 
 
-def test_three_steps_of_the_stories_config(script, tmp_path):
-    words = ["--config=configs/stories.py", "--workdir", tmp_path, *TINY, "--max_steps", "3"]
+FILES = {
+    "tinystories": ("train.txt", "heldout.txt"),
+    "shakespeare": ("input.txt",),
+    "text8": ("text8",),
+}
+
+
+@pytest.mark.parametrize("name", ["stories", *FILES])
+def test_three_steps_of_every_config(script, tmp_path, name):
+    rng, words = (
+        np.random.default_rng(0),
+        ["once", "upon", "a", "time", "there", "was", "an", "old", "owl"],
+    )
+    (tmp_path / name).mkdir()
+    for file in FILES.get(name, ()):
+        (tmp_path / name / file).write_text(" ".join(rng.choice(words, 3000)))
+    words = [f"--config=configs/{name}.py", "--data_dir", tmp_path, "--workdir", tmp_path / "run"]
+    words += [*TINY, "--vocab_size", "300", "--max_steps", "3"]
     refusal, out = script("train_text.py", *words)
     assert refusal == "" and "done: 3 steps" in out
+    line = next(line for line in out.splitlines() if line.startswith("step      3/3"))
+    for told in ("loss", "bits_per_char", "masked_accuracy", "mask_rate", "tokens/s", "left"):
+        assert told in line
+
+
+def test_padding_is_seen_by_nobody(tmp_path):
+    """The bound of a row does not change with the room behind it."""
+    import jax
+
+    from utils import config as flags
+    from utils import recipe_text
+
+    words = ["x", *TINY, "--model.positions", "rope", "--max_seq_len", "12"]
+    config = flags.parse(words, "configs/text.py")
+    built = recipe_text.text(config, 20, padded=True)
+    params = recipe_text.initial(built, jax.random.key(0))
+    keys = iter(jax.random.split(jax.random.key(1), 99))
+    params = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(next(keys), p.shape), params)
+    x = np.random.default_rng(0).integers(5, 20, (4, 12))
+    longer = np.pad(x, ((0, 0), (0, 7)))
+    t = np.full(4, 0.5, np.float32)
+    short, long = (built.apply(params, row, t, {}) for row in (x, longer))
+    np.testing.assert_allclose(long[:, :12], short, atol=1e-5)
+    unaware = recipe_text.text(config, 20).apply(params, longer, t, {})
+    assert abs(unaware[:, :12] - short).max() > 1e-2
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(train, tmp_path):
@@ -90,7 +131,7 @@ def test_a_small_text_is_learnt(train, tmp_path):
         (["--process.name", "maskd"], "no process.name 'maskd'; did you mean 'masked'"),
         (["--process.schedule", "ddpm"], "no process.schedule 'ddpm'.*linear"),
         (["--sampler.solver", "greedy"], "no solver 'greedy'; there are ancestral"),
-        (["--model.positions", "none"], "--model.positions wants str; got none"),
+        (["--model.positions", "none"], "no positions 'none'; there are rope, sincos"),
         (["--model.preset", "huge"], "no transformer preset 'huge'; there are debug, tiny"),
         (["--tokenizer", "letters"], "no tokenizer 'letters'"),
     ],

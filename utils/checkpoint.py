@@ -178,6 +178,32 @@ def steps_in(folder) -> list[int]:
     return sorted((int(p.name) for p in folder.iterdir() if p.name.isdigit()), reverse=True)
 
 
+def find(folder, step: int | None = None) -> Path:
+    """The newest checkpoint of a run (or that of `step`).
+
+    Args:
+        folder: the run's directory, or its `checkpoints`.
+
+    Raises:
+        FileNotFoundError: no checkpoint there; the message tells what was found.
+    """
+    folder = Path(folder)
+    inner = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
+    if not inner.is_dir() or not (steps := steps_in(inner)):
+        what = "is not there" if not folder.exists() else "holds no checkpoint"
+        raise FileNotFoundError(
+            f"{folder} {what}; wanted the workdir of a train script, with checkpoints/STEP"
+        )
+    if step is not None and step not in steps:
+        raise FileNotFoundError(f"{inner} has no checkpoint {step}; there are {steps}")
+    return (inner / str(step or steps[0])).resolve()
+
+
+def config_of(folder, step: int | None = None) -> dict:
+    """The flattened config of a run, from its checkpoint; raises as `find` and `read_meta` do."""
+    return read_meta(find(folder, step))["config"]
+
+
 def read_ema(folder, like, step: int | None = None):
     """(ema, meta) of a run's newest checkpoint, without reading the optimiser.
 
@@ -190,16 +216,7 @@ def read_ema(folder, like, step: int | None = None):
         FileNotFoundError: no checkpoint there; the message tells what was found.
         ValueError: not a checkpoint of this project, or damaged.
     """
-    folder = Path(folder)
-    inner = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
-    if not inner.is_dir() or not (steps := steps_in(inner)):
-        what = "is not there" if not folder.exists() else "holds no checkpoint"
-        raise FileNotFoundError(
-            f"{folder} {what}; wanted the workdir of a train script, with checkpoints/STEP"
-        )
-    if step is not None and step not in steps:
-        raise FileNotFoundError(f"{inner} has no checkpoint {step}; there are {steps}")
-    place = (inner / str(step or steps[0])).resolve()
+    place = find(folder, step)
     meta = read_meta(place)
     abstract = {"ema": like(meta)}
     try:

@@ -111,28 +111,35 @@ def override(config, name: str, text: str | None):
     from ml_collections import ConfigDict
 
     known = flatten(config)
-    negated = name.removeprefix("no") in known and isinstance(known[name.removeprefix("no")], bool)
-    if name not in known and negated and text is None:
-        name, text = name.removeprefix("no"), "false"
+    bare = name.removeprefix("no")
+    if name not in known and bare in known and text is None and owner(config, bare)[1] is bool:
+        name, text = bare, "false"
     name = ALIASES.get(name, name)
     if name not in known or name == "experiment":
         near = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
         near += [k for k in known if k.split(".")[-1] == name.split(".")[-1] and k not in near]
         hint = f"; did you mean --{' or --'.join(near)}?" if near else "; --help lists them all"
         raise ValueError(f"no flag --{name}{hint}")
-    node = config
-    *groups, leaf = name.split(".")
-    for group in groups:
-        node = node[group]
-    kind = node.get_type(leaf)
+    node, kind = owner(config, name)
+    leaf = name.split(".")[-1]
     if kind is ConfigDict:
         raise ValueError(
             f"--{name} is a group of flags: {', '.join(f'{name}.{k}' for k in node[leaf])}"
         )
     value = read(name, text, kind)
     if value is None and node[leaf] is not None and name not in NONE_TOO:
+        value = text if kind is str else None  # conditioning none is a word like any other
+    if value is None and node[leaf] is not None and name not in NONE_TOO:
         raise ValueError(f"--{name} wants {kind.__name__}; got none")
     setattr(node, leaf, value)
+
+
+def owner(config, name: str):
+    """The group that holds a knob, and the knob's type, which it has even where it is None."""
+    *groups, leaf = name.split(".")
+    for group in groups:
+        config = config[group]
+    return config, config.get_type(leaf)
 
 
 def read(name, text, kind):

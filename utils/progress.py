@@ -31,10 +31,14 @@ class Reporter:
         unit: what a batch is made of, "images" or "tokens".
         first: step that the run starts from.
         per_example: units in an example.
+        shown: metrics that the line tells, as far as there are any.
     """
 
-    def __init__(self, config, metrics, rate, unit, first, per_example=1):
+    def __init__(
+        self, config, metrics, rate, unit, first, per_example=1, shown=("loss", "grad_norm")
+    ):
         self.config, self.metrics, self.rate, self.unit = config, metrics, rate, unit
+        self.shown = shown
         self.units = config.batch_size * per_example
         self.began, self.bar = time.time(), bar(config.max_steps, "step", first)
 
@@ -51,10 +55,8 @@ class Reporter:
         left = clock((total - number) / m["steps_per_second"])
         known = {f"{self.unit}_per_second": speed, "lr": float(self.rate(number - 1))}
         self.metrics.log(number, **m, **known)
-        self.say(
-            f"step {number:6d}/{total}  loss {m['loss']:.4f}  grad_norm {m['grad_norm']:.3f}  "
-            f"{speed:.0f} {self.unit}/s  {left} left"
-        )
+        told = "  ".join(f"{name} {m[name]:.4f}" for name in self.shown if name in m)
+        self.say(f"step {number:6d}/{total}  {told}  {speed:.0f} {self.unit}/s  {left} left")
 
     def say(self, text: str):
         """Prints a line above the bar."""

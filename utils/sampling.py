@@ -1,4 +1,7 @@
-"""A trained run as something that draws: what generate.py and eval_fid.py have in common."""
+"""A trained run as something that draws: what generate.py and eval_fid.py have in common.
+
+`rebuilt` serves runs of text as well (writing.py).
+"""
 
 from typing import Any, NamedTuple
 
@@ -28,26 +31,44 @@ def restored(load_dir, step=None, **sampler) -> Run:
     Raises:
         FileNotFoundError, ValueError: no checkpoint, a foreign or a damaged one.
     """
+
+    def build(config, facts):
+        config.sampler.update({k: v for k, v in sampler.items() if v is not None})
+        return recipe.image(config, facts["shape"], facts["num_classes"])
+
+    name, built, ema, config, _ = rebuilt(load_dir, step, build, recipe.initial, "train_flow.py")
+    return Run(name, built, ema, config)
+
+
+def rebuilt(load_dir, step, build, initial, script):
+    """A checkpoint and the recipe that its own config asks for.
+
+    Args:
+        load_dir, step: see `restored`.
+        build: (config, facts saved about the data) -> a recipe.
+        initial: (recipe, key) -> parameters, for their shapes.
+        script: that trains such runs, for the message.
+
+    Returns:
+        (name, recipe, averaged weights on all devices, config, facts)
+    """
     built = {}
 
     def like(meta):
         from ml_collections import ConfigDict
 
         try:
-            shape, classes = meta["data"]["shape"], meta["data"]["num_classes"]
             config = ConfigDict(nested(meta["config"]))
-            config.sampler.update({k: v for k, v in sampler.items() if v is not None})
-            built["recipe"] = recipe.image(config, shape, classes)
+            built.update(config=config, facts=meta["data"], recipe=build(config, meta["data"]))
         except (KeyError, AttributeError) as error:
             raise ValueError(
-                f"{load_dir} was not trained by train_flow.py: its config lacks {error}"
+                f"{load_dir} was not trained by {script}: its config lacks {error}"
             ) from None
-        built["config"] = config
-        return jax.eval_shape(lambda key: recipe.initial(built["recipe"], key), jax.random.key(0))
+        return jax.eval_shape(lambda key: initial(built["recipe"], key), jax.random.key(0))
 
     ema, meta = checkpoint.read_ema(load_dir, like, step)
     name = f"{load_dir}, step {meta['data']['position']}"
-    return Run(name, built["recipe"], loop.everywhere(ema), built["config"])
+    return name, built["recipe"], loop.everywhere(ema), built["config"], built["facts"]
 
 
 def nested(flat: dict) -> dict:

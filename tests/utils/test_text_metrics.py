@@ -1,0 +1,25 @@
+"""Variety of texts, against counts made by hand."""
+
+import numpy as np
+import pytest
+
+from utils import text_metrics
+
+
+def test_distinct_counts_each_ngram_once_over_all_rows():
+    rows = [[1, 2, 3], [1, 2, 4]]
+    assert text_metrics.distinct(rows, 1) == 4 / 6
+    assert text_metrics.distinct(rows, 2) == 3 / 4
+    assert np.isnan(text_metrics.distinct(rows, 4))
+
+
+def test_repetition_is_nothing_in_a_row_that_never_repeats_and_nearly_all_in_a_loop():
+    assert text_metrics.repetition([[1, 2, 3, 4, 5, 6]]) == 0.0
+    assert text_metrics.repetition([[7] * 104]) == pytest.approx(1 - 1 / 101)
+    assert text_metrics.repetition([[1, 2, 1, 2, 1, 2]], 2) == pytest.approx(1 - 2 / 5)
+
+
+def test_entropy_is_that_of_the_rows_own_histogram():
+    assert text_metrics.entropy([[1, 2, 3, 4]]) == pytest.approx(np.log(4))
+    assert text_metrics.entropy([[1, 1, 1]]) == 0.0
+    assert text_metrics.entropy([[1, 2], [3, 3]]) == pytest.approx(np.log(2) / 2)

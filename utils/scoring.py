@@ -1,0 +1,64 @@
+"""The bound of a text model on held-out rows, with its standard error."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from data.tokenizer import PAD
+from utils import loop
+from utils.progress import bar
+
+
+class Bound(NamedTuple):
+    """Of a set of rows."""
+
+    nats: float  # a token, over all real tokens
+    error: float  # standard error of that, over rows
+    rows: int
+    tokens: int
+    metrics: list[dict[str, float]]  # what the process measured, a part of (0, 1] each
+
+    @property
+    def total(self) -> float:
+        """Nats of all rows together."""
+        return self.nats * self.tokens
+
+
+def bound(score, params, rows, key, *, levels=32, batch_size=64, title="bound") -> Bound:
+    """Each row at one noise level out of each of `levels` equal parts of (0, 1].
+
+    The levels and what is hidden are functions of (key, number of the row) alone, so that two
+    models, or two checkpoints, meet the same questions.
+
+    Args:
+        score: of recipe_text.scorer.
+        rows: i32[N, L]; those that fill no batch are left out if there is a batch.
+        levels: 1 for a model whose loss is exact.
+    """
+    devices = jax.device_count()
+    batch_size = max(min(batch_size, len(rows)) // devices, 1) * devices
+    usable = max(len(rows) // batch_size, 1) * batch_size
+    if len(rows) < usable:
+        raise ValueError(f"{len(rows)} rows cannot be shared by {devices} devices")
+    rows = np.asarray(rows[:usable], np.int32)
+    parts, metrics = [], [[] for _ in range(levels)]
+    progress = bar(levels * usable, "row", title=title)
+    for first in range(0, usable, batch_size):
+        index = np.arange(first, first + batch_size)
+        spread = loop.spread((rows[index], index))
+        nats = []
+        for number in range(levels):
+            each, measured = score(params, key, *spread, float(number), float(levels))
+            nats.append(each)
+            metrics[number].append(measured)
+            progress.update(batch_size)
+        parts.append(np.mean(jax.device_get(nats), 0, dtype=np.float64))
+    progress.close()
+    nats, real = np.concatenate(parts), (rows != PAD).sum(-1)
+    mean = (nats * real).sum() / real.sum()
+    error = np.sqrt((((nats - mean) * real) ** 2).sum()) / real.sum()
+    mean_of = lambda found: jax.tree.map(lambda *v: float(np.mean(v)), *jax.device_get(found))
+    return Bound(
+        float(mean), float(error), usable, int(real.sum()), [mean_of(found) for found in metrics]
+    )

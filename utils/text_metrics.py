@@ -1,0 +1,38 @@
+"""What texts look like from outside, as numbers: variety, repetition, entropy.
+
+Rows are sequences of token ids, of any lengths. None of these knows whether a text makes sense:
+a model that says one good sentence for ever, and one that says noise, are what they tell apart.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def grams(row: Sequence[int], n: int) -> list[tuple[int, ...]]:
+    """All runs of n tokens."""
+    row = [int(i) for i in row]
+    return list(zip(*(row[i:] for i in range(n)), strict=False))
+
+
+def distinct(rows: Sequence[Sequence[int]], n: int) -> float:
+    """Different n-grams / n-grams, over all rows together (arXiv:1510.03055). It falls as there
+    are more rows: compare at the same number of them alone. NaN where there is no n-gram."""
+    found = [g for row in rows for g in grams(row, n)]
+    return len(set(found)) / len(found) if found else float("nan")
+
+
+def repetition(rows: Sequence[Sequence[int]], n: int = 4) -> float:
+    """The share of n-grams that their own row has said before, a mean over rows with any."""
+    shares = [1.0 - len(set(g)) / len(g) for row in rows if (g := grams(row, n))]
+    return float(np.mean(shares)) if shares else float("nan")
+
+
+def entropy(rows: Sequence[Sequence[int]]) -> float:
+    """Nats of the histogram of a row's tokens, a mean over rows (arXiv:2409.02908, sec. 4)."""
+    nats = []
+    for row in rows:
+        p = np.array(list(Counter(map(int, row)).values())) / max(len(row), 1)
+        nats.append(-(p * np.log(p)).sum())
+    return float(np.mean(nats))
