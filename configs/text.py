@@ -27,7 +27,7 @@ def get_config():
     c.model.depth = placeholder(int)  # blocks
     c.model.num_heads = placeholder(int)  # attention heads
     c.model.d_ff = placeholder(int)  # hidden width of the MLP
-    c.model.conditioning = "adaln"  # how the noise level comes in: adaln, add, none
+    c.model.conditioning = "adaln"  # of the noise level: adaln, add, none (as when autoregressive)
     c.model.time_embedding = "sinusoidal"  # sinusoidal, mlp, table
     c.model.positions = "rope"  # rope, sincos, learned, alibi
     c.model.tied = False  # output projection = transposed embedding

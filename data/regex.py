@@ -17,6 +17,7 @@ import re
 import numpy as np
 
 MOST_STATES = 10_000
+MOST_NODES = 1_000_000  # in all states together: counts within counts make few states of many
 EMPTY = 0  # the node that matches nothing at all
 TOKEN = re.compile(
     r"""(?P<comment>\(\?\#[^)]*\))
@@ -214,8 +215,14 @@ def explored(nodes, start, pattern, alphabet, sets):
         alike.setdefault(tuple(character in s for s in sets), []).append(character)
     first = [some[0] for some in alike.values()]
     number, rows, final = {frozenset([start]): 0}, [], []
-    states = list(number)
+    states, size = list(number), 0
     for state in states:  # which grows meanwhile
+        size += len(state)
+        if len(states) > MOST_STATES or size > MOST_NODES:
+            raise ValueError(
+                f"regular expression {shown(pattern)} takes more than {MOST_STATES} states, or "
+                f"{MOST_NODES} nodes in them; make its counts or its choices fewer"
+            )
         pairs = frozenset().union(*map(nodes.nexts, state))
         final.append(any(map(nodes.ends, state)))
         rows.append([])
@@ -225,11 +232,6 @@ def explored(nodes, start, pattern, alphabet, sets):
                 number[after] = len(states)
                 states.append(after)
             rows[-1].append(number[after] if after else -1)
-        if len(states) > MOST_STATES:
-            raise ValueError(
-                f"regular expression {shown(pattern)} takes more than {MOST_STATES} states; "
-                "make its counts or its choices fewer"
-            )
     column = {c: i for i, some in enumerate(alike.values()) for c in some}
     step = np.array([*rows, [-1] * len(first)], np.int32).reshape(len(rows) + 1, -1)
     step = np.where(step < 0, len(rows), step)

@@ -92,7 +92,7 @@ class Masked:
     Attributes:
         mask_id: the id that hides a token. The network never predicts it; it may lie outside
             the network's output.
-        pad_id: an id that is neither hidden nor scored nor counted; None if there is none.
+        pad_id: an id that is neither hidden nor said, scored or counted; None if there is none.
         schedule: t -> (alpha, 1 - alpha); alpha is the survival probability.
         form: a key of FORMS: "weight" (the papers'), "mean" or "count". All have the same
             expectation; "count" has the least variance and no weight that grows as t -> 0.
@@ -145,8 +145,9 @@ class Masked:
         return jnp.ones(x.shape, bool) if self.pad_id is None else x != self.pad_id
 
     def speakable(self, logits):
-        """Logits f32 that never say <MASK>."""
-        silent = jnp.arange(logits.shape[-1]) == self.mask_id
+        """Logits f32 that never say <MASK>, nor padding."""
+        ids = jnp.arange(logits.shape[-1])
+        silent = (ids == self.mask_id) | (ids == (-1 if self.pad_id is None else self.pad_id))
         return jnp.where(silent, -jnp.inf, logits.astype(jnp.float32))
 
     def score(self, out, target):

@@ -237,7 +237,7 @@ class Blocks:
 
     Attributes:
         size: places in a block. Steps are best a multiple of the number of blocks.
-        inner: a solver of this file.
+        inner: a solver of this file, with the filters and the language.
     """
 
     size: int

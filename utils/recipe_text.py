@@ -50,6 +50,8 @@ def text(config, vocab_size: int, padded: bool = False, language=None) -> Recipe
     fields = {k: v for k, v in config.model.items() if k not in ("name", "preset")}
     fields |= {"features": vocab_size, "vocab_size": vocab_size}
     fields |= {"causal": config.process.name == "autoregressive", "max_seq_len": config.max_seq_len}
+    if fields["causal"]:
+        fields["conditioning"] = "none"  # there is no noise to tell the level of
     model = models.create(config.model.name, config.model.preset, **fields)
     apply = unpadded(model.apply) if padded and not fields["causal"] else model.apply
     scored = diffusion.unprojected(apply) if config.process.name == "masked" else apply

@@ -258,3 +258,9 @@ def test_levels_for_reporting_reach_every_stratum_and_never_zero():
 def test_an_unknown_form_is_refused_with_those_there_are():
     with pytest.raises(ValueError, match="weight, mean, count"):
         Masked(mask_id=0, form="sum")
+
+
+def test_neither_the_mask_nor_padding_is_ever_said():
+    process = Masked(mask_id=MASK, pad_id=1)
+    said = process.speakable(jnp.zeros((1, V + 1)))
+    assert np.isfinite(said[0]).tolist() == [True, False, True, False]
