@@ -10,7 +10,8 @@ A text is what a row says up to its first EOS, or all of it, as `tokenizer.decod
 all of it has to match. In ids:
 
     BOS                 in the first place only
-    EOS                 where the text so far matches; then another text begins, which is free
+    EOS                 where the text so far matches; in packed rows another text begins then,
+                        which is free, in others nothing but PAD follows
     PAD                 where the text so far matches, or after EOS; nothing but PAD follows
     MASK, UNK           nowhere
     pieces of a character (bytes of a byte-level BPE): nowhere in the text; each character that
@@ -55,7 +56,7 @@ def only(words: list[str]) -> str:
     if not words:
         raise ValueError("no words that a text may have; wanted one at least")
     word = "(?:" + "|".join(dict.fromkeys(form for w in words for form in forms(w))) + ")"
-    return f"{MARKS}*(?:{word}(?:{MARKS}+{word})*{MARKS}*)?"
+    return f"{MARKS}*{word}(?:{MARKS}+{word})*{MARKS}*"
 
 
 def contains(word: str) -> str:
@@ -73,12 +74,15 @@ def forms(word: str) -> list[str]:
     return [re.escape(w) for w in dict.fromkeys([word, word[:1].upper() + word[1:]])]
 
 
-def automaton(patterns: str | list[str], tokenizer) -> tuple[np.ndarray, np.ndarray]:
+def automaton(
+    patterns: str | list[str], tokenizer, packed: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """Texts that match all of the patterns.
 
     Args:
         patterns: regular expressions, as data/regex.py reads them.
         tokenizer: one of data/tokenizer.py.
+        packed: rows are cut from a stream of texts, and not a text each.
 
     Returns:
         (step i32[S, V], final bool[S]): the state after each token, S being dead, and where a
@@ -103,7 +107,7 @@ def automaton(patterns: str | list[str], tokenizer) -> tuple[np.ndarray, np.ndar
         alone = [said for one, said in pairs if not together([one], [said])[1].any()]
         said = " and ".join(map(shown, alone[:1] or patterns))
         raise ValueError(f"no text that this tokenizer can write matches {said}")
-    return with_specials(step, final)
+    return with_specials(step, final, packed)
 
 
 def after_a_space(step, final, alphabet):
@@ -161,7 +165,7 @@ def walked(step, state, spelled) -> np.ndarray:
     return now
 
 
-def with_specials(step, final):
+def with_specials(step, final, packed):
     """The table of the module's first lines around one for texts alone."""
     size = len(final) - 1
     begin, text, ended, padding, dead = 0, slice(1, 1 + size), size + 1, size + 2, size + 3
@@ -171,6 +175,8 @@ def with_specials(step, final):
     table[may_end, EOS], table[may_end, PAD] = ended, padding
     table[begin] = table[1]
     table[begin, BOS] = 1
-    table[ended, EOS], table[ended, UNK + 1 :], table[ended, PAD] = ended, ended, padding
+    table[ended, PAD] = padding
+    if packed:
+        table[ended, EOS], table[ended, UNK + 1 :] = ended, ended
     table[padding, PAD] = padding
     return table, np.array([final[0], *final[:-1], True, True])

@@ -57,9 +57,11 @@ def restored(load_dir, step=None, *, patterns=(), **sampler) -> Run:
     def build(config, facts):
         known["tokenizer"] = own_tokenizer(load_dir, facts["tokenizer"])
         config.sampler.update({k: v for k, v in sampler.items() if v is not None})
-        table = language.automaton(patterns, known["tokenizer"]) if patterns else None
+        words, packed, table = known["tokenizer"], not facts["rows"]["begin"], None
+        if patterns:
+            table = language.automaton(patterns, words, packed)
         padded = ends_in_padding(facts["rows"], config.max_seq_len)
-        return recipe_text.text(config, known["tokenizer"].size, padded, table)
+        return recipe_text.text(config, words.size, padded, table)
 
     name, built, ema, config, facts = sampling.rebuilt(
         load_dir, step, build, recipe_text.initial, "train_text.py"
@@ -192,4 +194,4 @@ def shown(run_tokenizer, row, pieces, before=None) -> str:
         text = block if i == MASK else ("\n" if i == EOS else pieces[i] or "")
         fresh = before is not None and i != MASK and int(before[place]) != i
         out.append(f"{ON}{text}{OFF}" if fresh and text.strip() else text)
-    return "".join(out).strip(" ")
+    return "".join(out).strip()
