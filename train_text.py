@@ -12,6 +12,7 @@ from pathlib import Path
 from utils import config as flags
 
 SHOWN = ("loss", "bits_per_char", "masked_accuracy", "mask_rate", "accuracy", "grad_norm")
+EVAL_TOKENS, SAMPLE_TOKENS = 32_768, 4_096  # of a look at the model while it trains
 
 
 def main():
@@ -113,9 +114,10 @@ def evaluator(config, built, corpus, rows, key, workdir, report):
 
     score = recipe_text.scorer(built)
     draw = recipe_text.drawer(built, config.sampler.denoise_timesteps)
-    held_out = corpus.valid[:512].astype(np.int32)
+    length = config.max_seq_len
+    held_out = corpus.valid[: max(EVAL_TOKENS // length, 1)].astype(np.int32)
     levels = 1 if config.process.name == "autoregressive" else 8
-    known = writing.blank(rows, config.max_seq_len, 64, config.seed)
+    known = writing.blank(rows, length, max(SAMPLE_TOKENS // length, 1), config.seed)
 
     def evaluate(state, _):
         number = int(state.step)
@@ -131,7 +133,7 @@ def evaluator(config, built, corpus, rows, key, workdir, report):
         worth = ""
         if config.dataset_name == "stories":
             shown["valid_stories"] = float(np.mean([stories.parse(t) is not None for t in texts]))
-            true = stories.entropy() / config.max_seq_len
+            true = stories.entropy() / length
             worth = (
                 f" (true entropy {true:.4f})  {shown['valid_stories']:.0%} of samples are stories"
             )
