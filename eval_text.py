@@ -42,34 +42,50 @@ def arguments():
 
 def main():
     args = arguments()
+    for name, least in (("rows", 0), ("levels", 1), ("num_samples", 0), ("batch_size", 1)):
+        if getattr(args, name) < least:
+            raise ValueError(f"--{name} wants {least} or more; got {getattr(args, name)}")
 
     from data import text
-    from utils import cache, recipe_judge, report_text, writing
+    from utils import cache, recipe_judge, report_text, table_text, writing
 
     cache.enable()
-    names = ("solver", "denoise_timesteps", "temperature", "top_k", "top_p", "block_size")
-    run = writing.restored(args.load_dir, args.step, **{k: getattr(args, k) for k in names})
-    grid = report_text.grid(args.latency)
+    run = writing.restored(args.load_dir, args.step)
+    run = writing.changed(run, **{name: getattr(args, name) for name in writing.SAMPLER})
+    writing.writer(run)  # refuse now what could not be drawn later
+    grid = report_text.grid(run, args.latency)
     judge = recipe_judge.load(args.judge) if args.judge else None
-    c = run.config
-    corpus = text.load(
-        c.dataset_name, args.data_dir or c.data_dir, max_seq_len=c.max_seq_len,
-        tokenizer=run.tokenizer, pack=not run.rows["begin"],
-    )  # fmt: skip
+    corpus = text.of(run.config, args.data_dir)
+    if corpus.hash != run.facts["text"]:
+        raise ValueError(
+            f"{corpus.name} is not the text that {run.name} was trained on (rows {corpus.hash}, "
+            f"wanted {run.facts['text']}): what is held out now may have been learnt"
+        )
 
-    result = {"run": run.name, "weights": "ema", "seed": args.seed, "process": c.process.name}
-    result["bound"] = report_text.likelihood(run, corpus, args.rows, args.levels, args.seed)
-    if args.num_samples:
-        rows = report_text.drawn(run, args.num_samples, args.seed, args.batch_size)
-        result["sampler"] = {"n": args.num_samples, **c.sampler}
-        result["samples"] = report_text.measured(run, rows, judge, corpus)
-        real = corpus.valid[: args.num_samples]
-        result["held_out"] = report_text.measured(run, real, judge, corpus)
-    if grid:
-        result["latency"] = report_text.latency(run, grid, args.seed)
-    print(report_text.table(result))
     path = Path(args.out or Path(args.load_dir) / "text_score.json")
-    path.write_text(json.dumps(result, indent=1, default=str))
+    result = {"run": run.name, "weights": "ema", "seed": args.seed}
+    result |= {"process": run.config.process.name}
+
+    def keep(**parts):
+        result.update(parts)
+        path.write_text(json.dumps(result, indent=1))
+
+    keep(
+        bound=report_text.likelihood(
+            run, corpus, args.rows, args.levels, args.seed, args.batch_size
+        )
+    )
+    if args.num_samples:
+        n = min(args.num_samples, len(corpus.valid))
+        rows = report_text.drawn(run, n, args.seed, args.batch_size)
+        keep(
+            sampler={"n": n, **writing.sampler_of(run)},
+            samples=report_text.measured(run, rows, judge, corpus),
+            held_out=report_text.measured(run, corpus.valid[:n], judge, corpus),
+        )
+    if grid:
+        keep(latency=report_text.latency(run, grid, args.seed))
+    print(table_text.table(result))
     print(f"in {path}")
 
 

@@ -15,6 +15,9 @@ from pathlib import Path
 from utils import config as flags
 
 FRAMES = 50  # of the film, at most
+IMAGES = ("classes", "cfg_scale", "cfg_interval", "weak_dir", "no_film")
+TEXT = ("prompt", "prompt_scale", "temperature", "top_k", "top_p", "block_size", "length", "regex")
+TEXT += ("only", "contain", "watch", "interactive")
 
 
 def arguments():
@@ -49,16 +52,22 @@ def arguments():
     add("--contain", help="word,word: every text has them all")
     add("--watch", action="store_true", help="shows the text as it fills in")
     add("--interactive", action="store_true", help="asks for prompts; :help there")
-    return parser.parse_args()
+    args = parser.parse_args()
+    return args, [name for name in vars(args) if getattr(args, name) != parser.get_default(name)]
 
 
 def main():
-    args = arguments()
+    args, given = arguments()
 
     from utils import cache, checkpoint
 
     cache.enable()
-    (write if "max_seq_len" in checkpoint.config_of(args.load_dir, args.step) else draw)(args)
+    text = "max_seq_len" in checkpoint.config_of(args.load_dir, args.step)
+    strange = [name for name in given if name in (IMAGES if text else TEXT)]
+    if strange:
+        kind = "text" if text else "images"
+        raise ValueError(f"{args.load_dir} is a model of {kind}, which has no --{strange[0]}")
+    (write if text else draw)(args)
 
 
 def draw(args):
@@ -106,9 +115,9 @@ def write(args):
     from utils import console
 
     settings = console.Settings.of(args)
-    if args.interactive:
-        return console.talk(args.load_dir, args.step, settings)
     session = console.Session(args.load_dir, args.step)
+    if args.interactive:
+        return console.talk(session, settings)
     texts = session.write(args.prompt, settings)
     out = Path(args.out or Path(args.load_dir) / "generated")
     out.mkdir(parents=True, exist_ok=True)

@@ -17,20 +17,13 @@ def main():
 
     from data import text
     from data.cache import cache_dir
+    from data.tokenizer import PAD
 
-    corpus = text.load(
-        config.dataset_name,
-        config.data_dir,
-        max_seq_len=config.max_seq_len,
-        tokenizer=config.tokenizer,
-        vocab_size=config.vocab_size,
-        pack=config.pack,
-        hub_documents=config.hub_documents,
-    )
-    tokens = corpus.train.size
+    corpus = text.of(config)
+    tokens = sum(int((rows != PAD).sum()) for rows in (corpus.train, corpus.valid))
     print(
         f"{corpus.name}: {len(corpus.train)} rows to train on, {len(corpus.valid)} held out, of "
-        f"{config.max_seq_len} tokens ({tokens / 1e6:.2f} M in all)\n"
+        f"{config.max_seq_len} tokens ({tokens / 1e6:.2f} M)\n"
         f"tokenizer {corpus.tokenizer.hash}: {corpus.tokenizer.size} tokens, "
         f"{corpus.chars_per_token:.2f} characters a token on held-out text\n"
         f"in {cache_dir()}"

@@ -30,15 +30,7 @@ def main():
     loop.shareable(config.batch_size, config.accumulate)
 
     # data
-    corpus = text.load(
-        config.dataset_name,
-        config.data_dir,
-        max_seq_len=config.max_seq_len,
-        tokenizer=config.tokenizer,
-        vocab_size=config.vocab_size,
-        pack=config.pack,
-        hub_documents=config.hub_documents,
-    )
+    corpus = text.of(config)
     batches = pipeline.Batches(
         {"x": corpus.train},
         config.batch_size,
@@ -65,10 +57,10 @@ def main():
     )
 
     # where it is kept, and what is already there
-    own = config.experiment.replace("text", f"text_{config.dataset_name}".replace("/", "-"))
-    workdir = Path(config.workdir or f"runs/{own}")
+    own = config.experiment if config.experiment != "text" else f"text_{config.dataset_name}"
+    workdir = Path(config.workdir or f"runs/{own.replace('/', '-')}")
     record = flags.flatten(config)
-    facts = {"seed": config.seed, "tokenizer": corpus.tokenizer.hash, "rows": rows}
+    facts = {"seed": config.seed, "tokenizer": corpus.tokenizer.hash, "text": corpus.hash}
     saves = checkpoint.Checkpoints(workdir / "checkpoints", config.keep)
     if found := saves.restore(state, flags.agreement(record, facts, workdir)):
         state, _ = found
@@ -89,7 +81,7 @@ def main():
     bits = lambda m: m | {"bits_per_char": recipe_text.bits(m["loss"], corpus)}
 
     def save(state, _):
-        saves.save(state, record, facts | {"position": int(state.step)})
+        saves.save(state, record, facts | {"rows": rows, "position": int(state.step)})
 
     hooks = [
         loop.Hook(config.log_interval, lambda state, m: report(state, bits(m))),
@@ -110,30 +102,33 @@ def evaluator(config, built, corpus, rows, key, workdir, report):
     import numpy as np
 
     from data import stories
-    from utils import recipe_text, scoring, writing
+    from data.tokenizer import PAD
+    from utils import recipe_text, scoring, text_metrics, writing
 
     score = recipe_text.scorer(built)
     draw = recipe_text.drawer(built, config.sampler.denoise_timesteps)
     length = config.max_seq_len
     held_out = corpus.valid[: max(EVAL_TOKENS // length, 1)].astype(np.int32)
     levels = 1 if config.process.name == "autoregressive" else 8
-    known = writing.blank(rows, length, max(SAMPLE_TOKENS // length, 1), config.seed)
+    known = np.tile(writing.blank(rows, length), (max(SAMPLE_TOKENS // length, 1), 1))
+    if config.process.name != "autoregressive":  # which ends where it says so
+        ends = writing.behind(rows["lengths"], length, len(known), config.seed)
+        known = np.where(ends, PAD, known)
 
     def evaluate(state, _):
         number = int(state.step)
         found = scoring.bound(score, state.ema, held_out, key, levels=levels)
         drawn = draw(state.ema, key, np.arange(len(known)), known)
-        texts = writing.texts(corpus.tokenizer, drawn)
+        texts = writing.texts(corpus.tokenizer, np.asarray(drawn), first=rows["begin"])
         path = workdir / "samples" / f"{number:07d}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n\n".join(texts) + "\n")
         bits = recipe_text.bits(found.nats, corpus)
         shown = {"nats_per_token": found.nats, "standard_error": found.error}
         shown["valid_bits_per_char"] = bits
-        worth = ""
-        if config.dataset_name == "stories":
+        worth, true = "", text_metrics.true_nats(corpus)
+        if true:
             shown["valid_stories"] = float(np.mean([stories.parse(t) is not None for t in texts]))
-            true = stories.entropy() / length
             worth = (
                 f" (true entropy {true:.4f})  {shown['valid_stories']:.0%} of samples are stories"
             )

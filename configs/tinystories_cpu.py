@@ -14,11 +14,10 @@ def get_config():
     c = tinystories.get_config()
     c.vocab_size = 2048
     c.batch_size = 8
-    c.max_steps = 3_000
+    c.max_steps = 2_300
     c.optimizer, c.lr, c.warmup = "muon", 5e-3, 100
     c.weight_decay, c.clip = 0.0, 0.0
     c.ema_decay = 0.995
-    c.log_interval, c.eval_interval, c.save_interval = 50, 1_500, 500
-    c.sampler.solver, c.sampler.denoise_timesteps = "first_hitting", 256
+    c.log_interval, c.eval_interval, c.save_interval = 50, 1_150, 230
     c.sampler.temperature = 0.8
     return c

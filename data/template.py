@@ -25,6 +25,8 @@ class Template(NamedTuple):
 
     known: np.ndarray  # i32[L], FREE where nothing is given
     options: dict[int, list[int]]  # place -> the ids that may stand there
+    size: int  # tokens that it takes up at least
+    whole: bool  # it takes up the row: there was a [*]
 
 
 def read(text: str, tokenizer, length: int, begin: bool = False) -> Template:
@@ -102,7 +104,7 @@ def laid_out(items: list, length: int, begin: bool) -> Template:
             options[place] = list(item)
         else:
             known[place] = item
-    return Template(known, options)
+    return Template(known, options, 0 if stars else wanted, bool(stars))
 
 
 def allowed(options: dict[int, list[int]], length: int, size: int) -> np.ndarray:

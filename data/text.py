@@ -29,7 +29,7 @@ from data.tokenizer import BOS, EOS, PAD, TRAINERS, Tokenizer
 from data.tokenizer import load as load_tokenizer
 
 SEPARATOR = "<|endoftext|>"
-FORMAT = 1  # raise it where rows change, and older caches are left alone
+FORMAT = 2  # raise it where rows change, and older caches are left alone
 STORIES = {"train": (0, 100_000), "valid": (1, 2_000)}  # seed, stories
 HUB = {"tinystories": "roneneldan/TinyStories"}
 HINTS = {
@@ -47,8 +47,9 @@ class Corpus(NamedTuple):
     train: np.ndarray  # u16[N, L]
     valid: np.ndarray  # u16[M, L], with no document that is in train
     tokenizer: Tokenizer
-    chars_per_token: float  # held out, an EOS being a token: bits/char = nats/token / this / ln 2
-    bytes_per_token: float
+    chars_per_token: float  # of held-out rows, BOS and EOS being tokens:
+    bytes_per_token: float  # bits/char = nats/token / chars_per_token / ln 2
+    hash: str  # of all rows, 8 hexadecimal digits
 
 
 class Source(NamedTuple):
@@ -106,8 +107,21 @@ def load(
             maker = trained(maker, vocab_size, train, valid)
         write(folder, name, train, valid, maker, max_seq_len, pack)
     rows = {part: np.load(folder / f"{part}.npy", mmap_mode="r") for part in ("train", "valid")}
-    ratios = json.loads((folder / "ratios.json").read_text())
-    return Corpus(name, **rows, tokenizer=load_tokenizer(folder / "tokenizer.json"), **ratios)
+    facts = json.loads((folder / "facts.json").read_text())
+    return Corpus(name, **rows, tokenizer=load_tokenizer(folder / "tokenizer.json"), **facts)
+
+
+def of(config, data_dir: str | Path | None = None) -> Corpus:
+    """The corpus of a config like configs/text.py's."""
+    return load(
+        config.dataset_name,
+        data_dir or config.data_dir,
+        max_seq_len=config.max_seq_len,
+        tokenizer=config.tokenizer,
+        vocab_size=config.vocab_size,
+        pack=config.pack,
+        hub_documents=config.hub_documents,
+    )
 
 
 def find(name: str, data_dir: Path) -> tuple[str, Path]:
@@ -252,13 +266,17 @@ def write(folder, name, train, valid, tokenizer, length, pack):
                 f"text corpus {name!r}: {tokens} tokens in its {part} part are less than a row of "
                 f"{length}; give it more text, or take a smaller max_seq_len or pack=False"
             )
-    ratios = {
-        "chars_per_token": sum(map(len, valid)) / tokens,
-        "bytes_per_token": sum(len(text.encode()) for text in valid) / tokens,
+    some = rows["valid"][:2000]
+    said, real = [tokenizer.decode(row) for row in some], (some != PAD).sum()
+    digest = hashlib.sha256(b"".join(rows[part].tobytes() for part in rows)).hexdigest()
+    facts = {
+        "chars_per_token": float(sum(map(len, said)) / real),
+        "bytes_per_token": float(sum(len(text.encode()) for text in said) / real),
+        "hash": digest[:8],
     }
     halfway = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     tokenizer.save(halfway / "tokenizer.json")
-    (halfway / "ratios.json").write_text(json.dumps(ratios))
+    (halfway / "facts.json").write_text(json.dumps(facts))
     for part in rows:
         np.save(halfway / f"{part}.npy", rows[part])
     try:

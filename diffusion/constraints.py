@@ -3,7 +3,7 @@
     Automaton                 a deterministic automaton over tokens; draws rows that it accepts
     allowed(predict, mask)    which tokens may stand at each place: predict -> predict
 
-A network of masked or uniform-state diffusion guesses each place on its own. `Automaton.draw`
+A network of masked diffusion guesses each place on its own. `Automaton.draw`
 draws from the product of those guesses CONDITIONED on the automaton accepting the whole row,
 exactly: messages run back from the last place,
 
@@ -35,8 +35,6 @@ class Automaton:
     Attributes:
         step: i32[S, V], the state after token v in state q; S is the dead one.
         final: bool[S], where a row may end.
-        given: i32[L] or i32[B, L], tokens that a clamp puts back, -1 elsewhere. Uniform-state
-            diffusion needs to be told; where tokens are masked, those that show are given.
 
     Raises:
         ValueError: shapes that do not fit, or a state that is not there.
@@ -44,7 +42,6 @@ class Automaton:
 
     step: Any
     final: Any
-    given: Any = None
 
     def __post_init__(self):
         step, final = jax.device_get((self.step, self.final))
@@ -64,7 +61,7 @@ class Automaton:
             known: i32[B, L], tokens that are kept, -1 where there is none. A row that cannot
                 be completed is drawn as if there were no automaton: ask `feasible` before.
         """
-        known = self.fixed(-jnp.ones(u.shape, jnp.int32) if known is None else known)
+        known = -jnp.ones(u.shape, jnp.int32) if known is None else jnp.asarray(known, jnp.int32)
         log_p = floored(logits)
         ahead, _ = self.messages(self.held(self.grouped(log_p), known))
         _, group, onward = self.groups
@@ -88,25 +85,15 @@ class Automaton:
         Args:
             length: L.
             known: i32[B, L], tokens that it has to have, -1 elsewhere; None: B = 1, and none.
-            mask: bool[L, V] or bool[B, L, V], see `allowed`; None: anything.
+            mask: bool[L, V], see `allowed`; None: anything.
         """
-        known = self.fixed(-jnp.ones((1, length), jnp.int32) if known is None else known)
-        mask = jnp.ones(self.step.shape[1], bool) if mask is None else jnp.asarray(mask)
-        free = jnp.broadcast_to(
-            jnp.where(mask, 0.0, -jnp.inf), (*mask.shape[:-2], length, mask.shape[-1])
-        )
-        free = self.grouped(free)
-        if free.ndim == 3:
-            by_row = lambda row: self.messages(self.held(*row))[1][0, 0] > -jnp.inf
-            return jax.lax.map(by_row, (free[:, None], known[:, None]))
+        known = -jnp.ones((1, length), jnp.int32) if known is None else jnp.asarray(known)
+        mask = True if mask is None else jnp.asarray(mask)
+        shape = length, self.step.shape[1]
+        free = self.grouped(jnp.broadcast_to(jnp.where(mask, 0.0, -jnp.inf), shape))
         rows, back = jnp.unique(known, axis=0, return_inverse=True)  # the same prompt many times
         by_row = lambda row: self.messages(self.held(free, row[None]))[1][0, 0] > -jnp.inf
         return jax.lax.map(by_row, rows)[back.ravel()]
-
-    def fixed(self, known):
-        """Known tokens with the given ones among them, i32[B, L]."""
-        known = jnp.asarray(known, jnp.int32)
-        return known if self.given is None else jnp.where(self.given < 0, known, self.given)
 
     def messages(self, by_group):
         """(beta_{l+1}(q) f32[L, B, S + 1] up to a number a place, beta_0(q) f32[B, S + 1]).

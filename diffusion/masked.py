@@ -122,7 +122,7 @@ class Masked:
     def loss(self, out, target, t):
         """out: logits f32[B, L, V], or a readout of them.
 
-        An example with nothing hidden adds 0 to masked_accuracy.
+        masked_accuracy is over all hidden tokens of the batch.
         """
         nats, right = self.score(out, target)
         hidden, real = (
@@ -130,7 +130,7 @@ class Masked:
         )
         weight = FORMS[self.form].weight(levels(self.schedule, t), hidden, real)
         return weight * nats.sum(-1), {
-            "masked_accuracy": (right.sum(-1) / jnp.maximum(hidden, 1.0)).mean(),
+            "masked_accuracy": right.sum() / jnp.maximum(hidden.sum(), 1.0),
             "mask_rate": (hidden / jnp.maximum(real, 1.0)).mean(),
         }
 

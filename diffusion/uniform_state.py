@@ -19,7 +19,7 @@ posterior into q(b | x_hat) / q(a | x_hat) instead is not a bound: p has seen a 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,15 +56,16 @@ class Uniform:
         return xt, Changed(x0, xt)
 
     def loss(self, out, target, t):
-        """out: logits f32[B, L, V]."""
+        """out: logits f32[B, L, V]. noise_accuracy is over the tokens that were changed: to copy
+        the others is no merit."""
         real = self.real(target.tokens)
         l = levels(self.schedule, jnp.minimum(t, 1.0 - 1e-6))  # at t = 1 the rate is 0 / 0
         nats = divergence(out, target, l.alpha, l.sigma) * (-l.dalpha / l.alpha)[:, None]
         total = jnp.maximum(real.sum(-1), 1)
-        share = lambda good: ((good & real).sum(-1) / total).mean()
+        noise, right = real & (target.now != target.tokens), out.argmax(-1) == target.tokens
         return jnp.where(real, nats, 0.0).sum(-1) / total, {
-            "accuracy": share(out.argmax(-1) == target.tokens),
-            "noise_rate": share(target.now != target.tokens),
+            "noise_accuracy": (noise & right).sum() / jnp.maximum(noise.sum(), 1),
+            "noise_rate": (noise.sum(-1) / total).mean(),
         }
 
     def prior(self, keys, shape):
@@ -121,21 +122,16 @@ class Resample:
 
     Attributes:
         filters: logits -> logits functions, applied in order; see `unmask`.
-        language: a constraints.Automaton that every sample satisfies, `given` whatever a clamp
-            puts back; None: anything goes.
     """
 
     filters: tuple[Callable[[jax.Array], jax.Array], ...] = ()
-    language: Any = None
 
     def start(self, x):
         return ()
 
     def step(self, process, predict, keys, x, t, s, memory):
         keys_guess, keys_choice, keys_fresh = draws.split(keys, 3)
-        guess, logits = unmask.guess(
-            process, predict, keys_guess, x, t, self.filters, self.language
-        )
+        guess, logits = unmask.guess(process, predict, keys_guess, x, t, self.filters)
         now, then = levels(process.schedule, t), levels(process.schedule, s)
         size = logits.shape[-1]
         kept = now.alpha / then.alpha  # survival from s to t

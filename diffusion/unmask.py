@@ -41,8 +41,7 @@ def guess(process, predict, keys, x, t, filters, language=None):
     if language is None:
         return categorical(u, kept), logits
     log_p, left = jax.nn.log_softmax(logits), jax.nn.log_softmax(kept)
-    masked = hasattr(process, "mask_id")
-    known = jnp.where(x == process.mask_id, -1, x) if masked else jnp.full_like(x, -1)
+    known = jnp.where(x == process.mask_id, -1, x)
     return language.draw(u, jnp.where(left > -jnp.inf, left, log_p - SPARE), known), logits
 
 

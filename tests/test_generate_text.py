@@ -128,14 +128,16 @@ def test_rows_of_several_lengths_end_where_they_should(write, padded_run):
     _, texts, _ = write("--num_samples", 6, load_dir=padded_run)
     assert len({len(t) for t in texts}) > 1
     refusal, *_ = write("--length", 99, load_dir=padded_run)
-    assert "rows are of 2 to 24 tokens" in refusal
+    assert re.search(r"--length 99: .* learnt rows of \d+ to 24", refusal)
+    refusal, *_ = write("--length", 12)
+    assert "learnt rows of one length, 24 tokens" in refusal
 
 
 def test_the_autoregressive_baseline_writes_and_keeps_its_prompt(write, ar_run):
     refusal, texts, _ = write("--prompt", "the bird", "--num_samples", 2, load_dir=ar_run)
     assert refusal == "" and all(t.startswith("the bird") for t in texts)
     refusal, *_ = write("--regex", ".*cat.*", load_dir=ar_run)
-    assert "constraints want a masked model; got autoregressive" in refusal
+    assert re.search("constraints want a masked model; .* is autoregressive", refusal)
 
 
 def test_a_talk_takes_prompts_settings_and_mistakes(script, words_run, tmp_path, monkeypatch):
@@ -172,6 +174,11 @@ def _end(lines):
         (["--solver", "best"], "no solver 'best'; there are ancestral, random"),
         (["--denoise_timesteps", "0"], "wants at least 1"),
         (["--num_samples", "0"], "wants at least 1"),
+        (["--seed", "-1"], "--seed wants 0 or more"),
+        (["--top_k", "-1"], "--top_k wants 0 or more"),
+        (["--top_p", "2"], "--top_p wants a share"),
+        (["--temperature", "-1"], "--temperature wants 0.0 or more"),
+        (["--cfg_scale", "2"], "is a model of text, which has no --cfg_scale"),
     ],
 )
 def test_bad_input_is_one_line(write, words, message):
@@ -192,6 +199,25 @@ def test_a_tokenizer_that_is_not_the_runs_own_is_refused(write, words_run, tmp_p
     assert "no tokenizer at" in refusal
 
 
+def test_a_prompt_finds_a_row_that_has_room_for_it(write, padded_run):
+    """Lengths are drawn, but never one that the prompt or the constraint does not fit into."""
+    from data.tokenizer import PAD
+    from utils import writing
+
+    known, _ = writing.asked(writing.restored(padded_run), "the cat [9]", 20)
+    room = (known != PAD).sum(-1)
+    assert (room > 1 + 7 + 9).all() and len(set(room.tolist())) > 1
+    refusal, texts, _ = write("--regex", "[a-z .]{15}", "--num_samples", 6, load_dir=padded_run)
+    assert refusal == "" and all(len(t) == 15 for t in texts)
+
+
+def test_sampling_of_a_model_without_masks_has_no_orders(write, ar_run):
+    refusal, *_ = write("--solver", "confidence", load_dir=ar_run)
+    assert re.search("--solver wants a masked model; .* is autoregressive", refusal)
+    refusal, *_ = write("--prompt", "the cat", "--prompt_scale", 2, load_dir=ar_run)
+    assert "--prompt_scale wants a masked model" in refusal
+
+
 # -- eval_text.py
 
 
@@ -204,7 +230,10 @@ def test_the_score_of_a_model_is_a_table_and_a_json(script, words_run, ar_run, t
     r = json.loads(out_path.read_text())
     assert r["bound"]["kind"] == "bound on -log p" and 0 < r["bound"]["nats_per_token"] < 5
     assert r["bound"]["perplexity"] == pytest.approx(np.exp(r["bound"]["nats_per_token"]))
-    assert min(r["bound"]["accuracy"].values()) >= 0 and len(r["bound"]["accuracy"]) == 8
+    assert (
+        all(0 <= right <= 1 for _, right in r["bound"]["accuracy"])
+        and len(r["bound"]["accuracy"]) == 8
+    )
     for part in ("samples", "held_out"):
         assert 0 < r[part]["distinct_1"] <= r[part]["distinct_3"] <= 1
         assert r[part]["judge"]["nats"] > 0
@@ -234,6 +263,8 @@ def test_of_an_autoregressive_model_the_likelihood_is_exact(script, ar_run, tmp_
         (["--judge", "nowhere"], "nowhere is not there"),
         (["--judge", "model.bin"], "wants its tokenizer too"),
         (["--latency", "64"], "wants LENGTHSxSTEPS"),
+        (["--levels", "0"], "--levels wants 1 or more"),
+        (["--denoise_timesteps", "0"], "wants at least 1"),
     ],
 )
 def test_what_cannot_be_scored_is_refused_in_one_line(script, words_run, words, message):
@@ -241,9 +272,16 @@ def test_what_cannot_be_scored_is_refused_in_one_line(script, words_run, words, 
     assert re.search(message, refusal) and "\n" not in refusal, refusal
 
 
+def test_text_that_is_not_the_runs_own_is_refused(script, tmp_path):
+    run = trained(tmp_path, "--tokenizer", "words", "--pack", "--max_steps", "2")
+    (tmp_path / "t.txt").write_text(TEXT.replace("cat", "dog"))
+    refusal, _ = script("eval_text.py", "--load_dir", run)
+    assert "is not the text that" in refusal and "may have been learnt" in refusal
+
+
 def test_a_diffusion_model_is_no_judge(script, words_run):
     refusal, _ = script("eval_text.py", "--load_dir", words_run, "--judge", words_run)
-    assert "a judge wants --process.name autoregressive" in refusal
+    assert "is masked; a judge wants --process.name autoregressive" in refusal
 
 
 # -- prepare_data.py

@@ -1,25 +1,19 @@
-"""Writing on a terminal: texts one by one, text that fills in before one's eyes, and a talk.
+"""Writing on a terminal: texts one by one, and a talk.
 
 `Session` keeps a run and what was compiled for it; `Settings` is what a person may change.
 """
 
 import dataclasses
-import sys
-import time
+import typing
 from dataclasses import dataclass
-
-import numpy as np
 
 from data import language
 from data.cache import cache_dir
-from utils import writing
-
-FRAME_SECONDS = 0.12  # at most; long films run faster
-FILM_SECONDS = 6.0
+from utils import config, film, writing
 
 HELP = """\
   a line                 a prompt; gaps are [3], [*] and {one|of|these}; an empty one is free
-  :set NAME VALUE        such as :set temperature 0.8, :set num_samples 3, :set watch 1
+  :set NAME VALUE        such as :set temperature 0.8, :set num_samples 3, :set watch true
   :show                  all settings
   :again                 the last prompt with the next seed
   :help, :quit           arrow keys bring back what was typed before"""
@@ -42,35 +36,33 @@ class Settings:
     only: str | None = None
     contain: str | None = None
     seed: int = 0
-    batch_size: int = 64
+    batch_size: int = 100
     watch: bool = False
 
     @classmethod
     def of(cls, args) -> "Settings":
         """From parsed arguments of the same names."""
-        names = [f.name for f in dataclasses.fields(cls)]
-        given = {n: v for n in names if (v := getattr(args, n)) is not None}
+        given = {f.name: getattr(args, f.name) for f in dataclasses.fields(cls)}
+        given = {name: value for name, value in given.items() if value is not None}
         return cls(**given | {"regex": tuple(args.regex)})
 
     def changed(self, name: str, text: str) -> "Settings":
-        """With one setting read from a word; "none" is the config's own.
+        """With one setting read from a word; "none" is what it was at first.
 
         Raises:
             ValueError: no such setting, or a word that is not one of its values.
         """
-        kinds = {f.name: getattr(f.type, "__name__", str(f.type)) for f in dataclasses.fields(self)}
+        kinds = typing.get_type_hints(Settings)
         if name not in kinds:
             raise ValueError(f"no setting {name!r}; there are {', '.join(kinds)}")
+        kind = next(
+            (k for k in typing.get_args(kinds[name]) if k in (int, float, str)), kinds[name]
+        )
         if text.lower() == "none":
-            return dataclasses.replace(self, **{name: getattr(Settings, name)})
-        kind = kinds[name]
-        read = {
-            "int": int, "float": float, "str": str, "bool": lambda t: t not in ("0", "false", "no"),
-        }.get(kind.split(" ")[0], lambda t: (t,))  # fmt: skip
-        try:
-            return dataclasses.replace(self, **{name: read(text)})
-        except ValueError:
-            raise ValueError(f"{name} wants {kind}; got {text!r}") from None
+            value = getattr(Settings, name)
+        else:
+            value = (text,) if name == "regex" else config.read(name, text or None, kind)
+        return dataclasses.replace(self, **{name: value})
 
     def patterns(self) -> tuple[str, ...]:
         """The constraints as regular expressions."""
@@ -83,110 +75,48 @@ class Settings:
 
 
 class Session:
-    """A run that writes by changing settings; what was built for some is built once."""
+    """A run that writes by changing settings. Weights are read once, and what was compiled for
+    some settings is compiled once."""
 
     def __init__(self, load_dir, step=None):
-        self.load_dir, self.step, self.built = load_dir, step, {}
-        self.run = None
+        self.run, self.built = writing.restored(load_dir, step), {}
 
-    def write(self, prompt: str, s: Settings, out=None) -> list[str]:
+    def write(self, prompt: str, s: Settings) -> list[str]:
         """The texts, printed as they come.
 
         Raises:
-            ValueError: see writing.restored, asked and writer.
+            ValueError: see writing.changed, asked and writer.
         """
         if s.num_samples < 1:
-            raise ValueError(f"num_samples wants at least 1; got {s.num_samples}")
-        self.run = run = self.restored(s)
+            raise ValueError(f"--num_samples wants at least 1; got {s.num_samples}")
+        guide = s.prompt_scale != 1.0 and bool(prompt)
+        sampler = {name: getattr(s, name) for name in writing.SAMPLER}
+        key = (s.patterns(), *sampler.values(), s.batch_size, guide, s.watch)
+        if key not in self.built:
+            run = writing.changed(self.run, s.patterns(), **sampler)
+            self.built[key] = (
+                run,
+                writing.writer(run, batch_size=s.batch_size, guide=guide, trajectory=s.watch),
+            )
+        run, write = self.built[key]
         known, allowed = writing.asked(run, prompt, s.num_samples, s.seed, s.length)
-        write = self.writer(s)
-        texts, first = [], 0
-        for batch in write(known, allowed):
+        texts = []
+        for batch in write(known, allowed, s.seed, s.prompt_scale):
             if s.watch:
-                film(run, batch, first, s.num_samples, out or sys.stdout)
+                film.show(run, batch, len(texts), s.num_samples)
             ended = batch[-1] if s.watch else batch
-            some = writing.texts(run.tokenizer, ended, first=run.recipe.language is not None)
-            for number, text in enumerate([] if s.watch else some, first + 1):
-                print(f"[{number}] {text}", file=out or sys.stdout, flush=True)
+            some = writing.texts(run.tokenizer, ended, first=bool(s.patterns()))
+            for number, text in enumerate([] if s.watch else some, len(texts) + 1):
+                print(f"[{number}] {text}", flush=True)
             texts += some
-            first += len(some)
         return texts
 
-    def restored(self, s: Settings):
-        names = ("solver", "denoise_timesteps", "temperature", "top_k", "top_p", "block_size")
-        sampler = {name: getattr(s, name) for name in names}
-        return self.once(
-            ("run", s.patterns(), *sampler.values()),
-            lambda: writing.restored(self.load_dir, self.step, patterns=s.patterns(), **sampler),
-        )
 
-    def writer(self, s: Settings):
-        run = self.restored(s)
-        key = ("writer", id(run), s.prompt_scale, s.seed, s.batch_size, s.watch)
-        return self.once(
-            key,
-            lambda: writing.writer(
-                run, scale=s.prompt_scale, seed=s.seed, batch_size=s.batch_size, trajectory=s.watch
-            ),
-        )
-
-    def once(self, key, make):
-        if key not in self.built:
-            self.built[key] = make()
-        return self.built[key]
-
-
-def film(run, path, first: int, total: int, out):
-    """Shows i32[T + 1, B, L] text by text: hidden tokens are blocks, new ones stand out.
-
-    On a terminal a text fills in where it stands; elsewhere five of its states are printed.
-    """
-    pieces = run.tokenizer.pieces()
-    live = out.isatty()
-    pause = min(FRAME_SECONDS, FILM_SECONDS / len(path))
-    for number in range(path.shape[1]):
-        states = path[:, number]
-        print(f"[{first + number + 1}/{total}]", file=out)
-        lines = 0
-        few = np.unique(np.linspace(0, len(states) - 1, 5, dtype=int))
-        for t in range(len(states)) if live else few:
-            before = states[max(t - 1, 0)] if live else None
-            text = writing.shown(run.tokenizer, states[t], pieces, before)
-            if live and lines:
-                print(f"\x1b[{lines}F\x1b[J", end="", file=out)
-            wrapped = wrap(text, width()) if live else [text]
-            print("\n".join(wrapped), file=out, flush=True)
-            lines = len(wrapped)
-            if live:
-                time.sleep(pause)
-        print(file=out)
-
-
-def width() -> int:
-    import shutil
-
-    return max(20, shutil.get_terminal_size().columns - 1)
-
-
-def wrap(text: str, columns: int) -> list[str]:
-    """Lines of at most `columns` letters, not counting the marks that colour them."""
-    lines, line, used = [], "", 0
-    for word in text.replace("\n", " \n ").split(" "):
-        size = len(word.replace(writing.ON, "").replace(writing.OFF, ""))
-        if word == "\n" or used + size + 1 > columns:
-            lines.append(line)
-            line, used = "", 0
-        if word != "\n":
-            line, used = f"{line} {word}" if used else word, used + size + 1
-    return [*lines, line]
-
-
-def talk(load_dir, step, settings: Settings):
+def talk(session: Session, settings: Settings):
     """Prompts from standard input until it ends; a mistake is told and nothing is lost."""
-    session, last = Session(load_dir, step), ""
-    session.restored(settings)
+    last = ""
     remember()
-    print(f"{load_dir}: type a prompt, or :help", flush=True)
+    print(f"{session.run.name}: type a prompt, or :help", flush=True)
     while True:
         try:
             line = input("> ")
@@ -211,7 +141,9 @@ def talk(load_dir, step, settings: Settings):
             else:
                 last = line
                 session.write(line, settings)
-        except (ValueError, OSError) as error:
+        except KeyboardInterrupt:
+            print("  (stopped; :quit leaves)")
+        except (ValueError, OSError, RuntimeError) as error:
             print(f"  {error}", flush=True)
 
 

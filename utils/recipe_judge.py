@@ -9,6 +9,7 @@ beside entropy, and beside what the judge says of real text.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data import llama_tokens, tokenizer
+from data import llama_tokens
+from data.tokenizer import BOS
 from diffusion.masked import cross_entropy
 from models import llama
 from utils import writing
@@ -25,13 +27,15 @@ BATCH = 16
 
 
 class Judge(NamedTuple):
-    """name: as printed. encode: text -> ids, of which all but the first are judged. length: in
-    tokens, of which more are cut off. nats: (ids i32[B, L]) -> f32[B, L - 1], of ids[:, 1:]."""
+    """name: as printed. encode: text -> ids. front: ids that stand before each text and are not
+    judged. length: places that the network has. logits: (ids i32[B, L]) -> f32[B, L, V], those at
+    a place speaking of the next."""
 
     name: str
     encode: Callable[[str], list[int]]
+    front: list[int]
     length: int
-    nats: Callable
+    logits: Callable
 
 
 class Verdict(NamedTuple):
@@ -41,7 +45,8 @@ class Verdict(NamedTuple):
     error: float  # standard error, over texts
     nats_per_char: float
     tokens: int
-    cut: int  # texts that were too long for the judge, and judged by their beginning
+    texts: int  # that were judged; empty ones say nothing
+    cut: int  # of these, texts too long for the judge, judged by their beginning
 
 
 def load(spec: str) -> Judge:
@@ -59,55 +64,50 @@ def of_llama(path: str, words: str) -> Judge:
         raise ValueError(f"judge {path} wants its tokenizer too: {path},TOKENIZER.bin")
     module, params = llama.read(path)
     speaker = llama_tokens.read(words, module.vocab_size)
-    logits = lambda x: module.apply({"params": params}, x)
-    nats = jax.jit(lambda x: cross_entropy(logits(x[:, :-1]), x[:, 1:])[0])
-    return Judge(Path(path).stem, lambda t: [1, *speaker.encode(t)], module.max_seq_len, nats)
+    logits = jax.jit(lambda params, x: module.apply({"params": params}, x))
+    front, length = [llama_tokens.BOS], module.max_seq_len
+    return Judge(Path(path).stem, speaker.encode, front, length, partial(logits, params))
 
 
 def of_run(path: str) -> Judge:
     run = writing.restored(path)
     if run.config.process.name != "autoregressive":
         raise ValueError(
-            f"{path} is a {run.config.process.name} model; a judge wants "
+            f"{run.name} is {run.config.process.name}; a judge wants "
             "--process.name autoregressive, which gives -log p itself"
         )
-    first = [tokenizer.BOS] if run.rows["begin"] else []
-
-    @jax.jit
-    def nats(x):
-        start = jnp.full((len(x), 1), tokenizer.BOS)
-        behind = jnp.concatenate([start, x[:, :-1]], 1)
-        logits = run.recipe.apply(run.ema, behind, jnp.zeros(len(x)), {})
-        return cross_entropy(logits.astype(jnp.float32), x)[0][:, 1:]
-
-    encode = lambda text: [*first, *run.tokenizer.encode(text)]
-    return Judge(run.name, encode, run.recipe.shape[0], nats)
+    logits = jax.jit(lambda params, x: run.recipe.apply(params, x, jnp.zeros(len(x)), {}))
+    front = [BOS] * (2 if run.facts["rows"]["begin"] else 1)  # its start, and that of the row
+    length = run.recipe.shape[0]
+    return Judge(run.name, run.tokenizer.encode, front, length, partial(logits, run.ema))
 
 
-def judged(judge: Judge, texts: list[str]) -> Verdict:
-    """What a judge says of texts; those of less than two tokens say nothing."""
-    rows = [(text, ids) for text in texts if len(ids := judge.encode(text)) > 1]
+def judged(judge: Judge, texts: list[str]) -> Verdict | None:
+    """What a judge says of texts; None where all are empty."""
+    rows = [(text, ids) for text in texts if (ids := judge.encode(text))]
     if not rows:
-        raise ValueError("no text is long enough to be judged")
+        return None
+    rows.sort(key=lambda row: len(row[1]))  # of like length together
+    first, room = len(judge.front) - 1, judge.length + 1 - len(judge.front)
     totals, counts, chars = [], [], []
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i][1]))  # of like length together
-    for first in range(0, len(order), BATCH):
-        some = [rows[i][1][: judge.length] for i in order[first : first + BATCH]]
-        width = min(-(-max(map(len, some)) // 64) * 64, judge.length)
-        x = np.zeros((BATCH, width), np.int32)
+    for number in range(0, len(rows), BATCH):
+        some = [ids[:room] for _, ids in rows[number : number + BATCH]]
+        width = min(-(-(first + max(map(len, some))) // 64) * 64, judge.length)
+        x = np.zeros((BATCH, width + 1), np.int32)
+        x[:, : first + 1] = judge.front
         for row, ids in zip(x, some, strict=False):
-            row[: len(ids)] = ids
-        nats = np.asarray(judge.nats(x), np.float64)
+            row[first + 1 :][: len(ids)] = ids
+        nats = np.asarray(cross_entropy(judge.logits(x[:, :-1]).astype(jnp.float32), x[:, 1:])[0])
         for k, ids in enumerate(some):
-            totals.append(nats[k, : len(ids) - 1].sum())
-            counts.append(len(ids) - 1)
-    for i in order:
-        text, ids = rows[i]
-        chars.append(len(text) * min(judge.length, len(ids)) / len(ids))
+            totals.append(nats[k, first : first + len(ids)].sum(dtype=np.float64))
+            counts.append(len(ids))
+            text, whole = rows[number + k]
+            chars.append(len(text) * len(ids) / len(whole))
     totals, counts = np.array(totals), np.array(counts)
     mean = totals.sum() / counts.sum()
     error = np.sqrt(((totals - mean * counts) ** 2).sum()) / counts.sum()
-    cut = sum(len(ids) > judge.length for _, ids in rows)
+    cut = sum(len(ids) > room for _, ids in rows)
     return Verdict(
-        float(mean), float(error), float(totals.sum() / sum(chars)), int(counts.sum()), cut
-    )
+        float(mean), float(error), float(totals.sum() / sum(chars)), int(counts.sum()),
+        len(rows), cut,
+    )  # fmt: skip

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import diffusion
 import models
@@ -96,8 +95,13 @@ def token_solver(process: str, c, language=None):
     """The solver that fits a process, as a config's `sampler` group describes it.
 
     Raises:
-        ValueError: no such solver.
+        ValueError: no such solver, or a value that means nothing.
     """
+    for name, least in (("temperature", 0.0), ("top_k", 0), ("top_p", 0.0), ("block_size", 0)):
+        if not c[name] >= least:
+            raise ValueError(f"--{name} wants {least} or more; got {c[name]}")
+    if not 0.0 < c.top_p <= 1.0:
+        raise ValueError(f"--top_p wants a share above 0, at most 1; got {c.top_p}")
     filters = () if c.temperature == 1.0 else (diffusion.temperature(c.temperature),)
     filters += (diffusion.top_k(c.top_k),) if c.top_k else ()
     filters += (diffusion.top_p(c.top_p),) if c.top_p < 1.0 else ()
@@ -131,21 +135,6 @@ def with_memory(recipe):
     return replace(recipe.solver, past=recipe.model.past), remembering
 
 
-def check_feasible(recipe, known, allowed=None):
-    """Raises ValueError if a row with these tokens cannot satisfy the constraint.
-
-    known: i32[N, L], -1 where free; allowed: bool[L, V] or None.
-    """
-    if recipe.language is None:
-        return
-    rows = np.unique(np.asarray(known), axis=0)
-    if not np.asarray(recipe.language.feasible(recipe.shape[0], rows, allowed)).all():
-        raise ValueError(
-            f"no text of this model's {recipe.shape[0]} tokens satisfies the constraint"
-            + (" and has this prompt" if (rows >= 0).any() else "")
-        )
-
-
 def drawer(recipe, steps: int, *, guide=False, trajectory=False):
     """A jitted (params, key, index i32[B], known i32[B, L], scale, allowed) -> i32[B, L].
 
@@ -153,6 +142,8 @@ def drawer(recipe, steps: int, *, guide=False, trajectory=False):
     `guide`; allowed: bool[L, V], ids that may stand at each place, or None. With `trajectory`
     a pair of that and i32[steps + 1, B, L].
     """
+    if isinstance(recipe.solver, diffusion.NextToken):
+        steps = recipe.shape[0]  # a given token is put back between any two
 
     @jax.jit
     def draw(params, key, index, known, scale=1.0, allowed=None):
@@ -160,7 +151,7 @@ def drawer(recipe, steps: int, *, guide=False, trajectory=False):
         solver, apply = (recipe.solver, recipe.apply) if bent else with_memory(recipe)
         predict = diffusion.predictor(apply, params, {})
         if guide:
-            given = (known >= 0) & (known != PAD)
+            given = (known >= 0) & (known != PAD) & (known != BOS)
             forget = lambda x: jnp.where(given, MASK, x)
             predict = diffusion.prompted(predict, forget, scale)
         if allowed is not None:

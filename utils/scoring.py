@@ -33,32 +33,32 @@ def bound(score, params, rows, key, *, levels=32, batch_size=64, title="bound") 
 
     Args:
         score: of recipe_text.scorer.
-        rows: i32[N, L]; those that fill no batch are left out if there is a batch.
+        rows: i32[N, L].
         levels: 1 for a model whose loss is exact.
     """
     devices = jax.device_count()
-    batch_size = max(min(batch_size, len(rows)) // devices, 1) * devices
-    usable = max(len(rows) // batch_size, 1) * batch_size
-    if len(rows) < usable:
-        raise ValueError(f"{len(rows)} rows cannot be shared by {devices} devices")
-    rows = np.asarray(rows[:usable], np.int32)
+    batch_size = -(-min(batch_size, len(rows)) // devices) * devices
+    rows = np.asarray(rows, np.int32)
     parts, metrics = [], [[] for _ in range(levels)]
-    progress = bar(levels * usable, "row", title=title)
-    for first in range(0, usable, batch_size):
+    progress = bar(levels * len(rows), "row", title=title)
+    for first in range(0, len(rows), batch_size):
         index = np.arange(first, first + batch_size)
-        spread = loop.spread((rows[index], index))
+        some = rows[first : first + batch_size]
+        full = np.resize(some, (batch_size, rows.shape[1]))  # filled up, and cut again
+        spread = loop.spread((full, index))
         nats = []
         for number in range(levels):
             each, measured = score(params, key, *spread, float(number), float(levels))
             nats.append(each)
             metrics[number].append(measured)
-            progress.update(batch_size)
-        parts.append(np.mean(jax.device_get(nats), 0, dtype=np.float64))
+            progress.update(len(some))
+        parts.append(np.mean(jax.device_get(nats), 0, dtype=np.float64)[: len(some)])
     progress.close()
     nats, real = np.concatenate(parts), (rows != PAD).sum(-1)
     mean = (nats * real).sum() / real.sum()
     error = np.sqrt((((nats - mean) * real) ** 2).sum()) / real.sum()
+    error = error if len(rows) > 1 else np.nan  # one row says nothing of how rows differ
     mean_of = lambda found: jax.tree.map(lambda *v: float(np.mean(v)), *jax.device_get(found))
     return Bound(
-        float(mean), float(error), usable, int(real.sum()), [mean_of(found) for found in metrics]
+        float(mean), float(error), len(rows), int(real.sum()), [mean_of(found) for found in metrics]
     )

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data import stories
+from data.tokenizer import BOS, EOS, PAD
+
 
 def grams(row: Sequence[int], n: int) -> list[tuple[int, ...]]:
     """All runs of n tokens."""
@@ -36,3 +39,14 @@ def entropy(rows: Sequence[Sequence[int]]) -> float:
         p = np.array(list(Counter(map(int, row)).values())) / max(len(row), 1)
         nats.append(-(p * np.log(p)).sum())
     return float(np.mean(nats))
+
+
+def true_nats(corpus) -> float | None:
+    """Nats a token that no model can go below, where they are known: of the embedded stories, as
+    long as each row is one whole story. BOS, EOS and padding add nothing."""
+    if corpus.name != "stories":
+        return None
+    real = (corpus.valid != PAD).sum(-1)
+    last = np.take_along_axis(np.asarray(corpus.valid), real[:, None] - 1, 1)[:, 0]
+    whole = (corpus.valid[:, 0] == BOS).all() and (last == EOS).all()
+    return float(stories.entropy() / real.mean()) if whole else None

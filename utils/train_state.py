@@ -65,26 +65,26 @@ def adamw(c, rate):
 
 
 def muon(c, rate):
-    """Muon for what multiplies between layers, Nesterov's Adam for all else, at one rate: the
-    updates of both are alike in size (arXiv:2502.16982, eq. 4).
+    """Muon for the matrices of a transformer's blocks, Nesterov's Adam for all else, at one rate:
+    the updates of both are alike in size (arXiv:2502.16982, eq. 4).
 
-    Tables of embeddings and the output are left to Adam: a row of theirs is used by itself.
+    Tables of embeddings, what reads x_t and t, and the output are left to Adam. Only Muon's own
+    matrices decay.
     """
     from optax.contrib import MuonDimensionNumbers, muon
 
     def hidden(params):
-        """Kernels with their axes of input and output; with scanned layers behind an axis."""
+        """Kernels of blocks with their axes of input and output; scanned ones have one more."""
 
         def axes(path, p):
-            inner = path[-1].key == "kernel" and p.ndim in (2, 3)
+            inner = path[0].key.startswith("blocks") and path[-1].key == "kernel"
             return MuonDimensionNumbers(p.ndim - 2, p.ndim - 1) if inner else None
 
         return jax.tree_util.tree_map_with_path(axes, params)
 
-    matrices = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
     return muon(
         rate, adam_b1=c.beta1, adam_b2=c.beta2, weight_decay=c.weight_decay,
-        weight_decay_mask=matrices, muon_weight_dimension_numbers=hidden, consistent_rms=0.2,
+        muon_weight_dimension_numbers=hidden, consistent_rms=0.2,
     )  # fmt: skip
 
 

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 
 from data import language, template, tokenizer
-from data.tokenizer import BOS, EOS, MASK, PAD
+from data.tokenizer import BOS, EOS, PAD
 from utils import loop, recipe_text, sampling
 
-ON, OFF = "\x1b[1;32m", "\x1b[0m"  # what is new in a half-finished text
+SAMPLER = ("solver", "denoise_timesteps", "temperature", "top_k", "top_p", "block_size")
 
 
 class Run(NamedTuple):
@@ -21,7 +21,7 @@ class Run(NamedTuple):
     ema: Any  # averaged weights, on all devices
     config: Any  # ConfigDict
     tokenizer: tokenizer.Tokenizer
-    rows: dict  # what `describe` said of the rows that it was trained on
+    facts: dict  # of the data it was trained on: "rows" is what `describe` said
 
 
 def describe(corpus) -> dict:
@@ -39,34 +39,24 @@ def ends_in_padding(rows: dict, length: int) -> bool:
     return min(rows["lengths"]) < length
 
 
-def restored(load_dir, step=None, *, patterns=(), **sampler) -> Run:
-    """The newest checkpoint of a run (or that of `step`), with knobs of its sampler changed.
-
-    Args:
-        load_dir: workdir of train_text.py.
-        step: of the checkpoint.
-        patterns: regular expressions that every sample has to match, see data/language.py.
-        **sampler: overrides of config.sampler; None keeps what is there.
+def restored(load_dir, step=None) -> Run:
+    """The newest checkpoint of a run, or that of `step`.
 
     Raises:
         FileNotFoundError, ValueError: no checkpoint or tokenizer, a foreign or a damaged one, or
-            two that do not belong together; no text that fits the patterns.
+            two that do not belong together.
     """
     known = {}
 
     def build(config, facts):
-        known["tokenizer"] = own_tokenizer(load_dir, facts["tokenizer"])
-        config.sampler.update({k: v for k, v in sampler.items() if v is not None})
-        words, packed, table = known["tokenizer"], not facts["rows"]["begin"], None
-        if patterns:
-            table = language.automaton(patterns, words, packed)
+        known["tokenizer"] = words = own_tokenizer(load_dir, facts["tokenizer"])
         padded = ends_in_padding(facts["rows"], config.max_seq_len)
-        return recipe_text.text(config, words.size, padded, table)
+        return recipe_text.text(config, words.size, padded)
 
     name, built, ema, config, facts = sampling.rebuilt(
         load_dir, step, build, recipe_text.initial, "train_text.py"
     )
-    return Run(name, built, ema, config, known["tokenizer"], facts["rows"])
+    return Run(name, built, ema, config, known["tokenizer"], facts)
 
 
 def own_tokenizer(load_dir, wanted: str):
@@ -82,116 +72,162 @@ def own_tokenizer(load_dir, wanted: str):
     return found
 
 
-def blank(rows: dict, length: int, n: int, seed: int = 0, fixed: int | None = None):
-    """n rows with nothing given but their ends, i32[n, length]: BOS, and PAD behind a length.
+def changed(run: Run, patterns=(), **sampler) -> Run:
+    """The same weights with another sampler.
 
-    Lengths are drawn as those of the training rows were spread, sample i's by (seed, i); `fixed`
-    gives all one length.
+    Args:
+        patterns: regular expressions that every sample has to match, see data/language.py.
+        **sampler: overrides of config.sampler; None keeps what is there.
 
     Raises:
-        ValueError: a fixed length that the model has not learnt.
+        ValueError: no such solver or value, or one that means nothing to this process; no text
+            that fits the patterns.
     """
-    known = np.full((n, length), template.FREE, np.int32)
-    if rows["begin"]:
-        known[:, 0] = BOS
-    drawn = [int(np.random.default_rng((seed, i)).integers(101)) for i in range(n)]
-    lengths = [rows["lengths"][percentile] for percentile in drawn]
-    if fixed is not None:
-        if not 1 + rows["begin"] <= fixed <= length:
-            raise ValueError(f"--length {fixed}: this model's rows are of 2 to {length} tokens")
-        lengths = [fixed] * n
-    known[np.arange(length) >= np.asarray(lengths)[:, None]] = PAD
-    return known
+    config, kind = run.config.copy_and_resolve_references(), run.config.process.name
+    given = {k: v for k, v in sampler.items() if v is not None}
+    for name in ("solver", "block_size"):
+        if kind != "masked" and name in given:
+            raise ValueError(f"--{name} wants a masked model; {run.name} is {kind}")
+    if patterns and kind != "masked":
+        raise ValueError(f"constraints want a masked model; {run.name} is {kind}")
+    config.sampler.update(given)
+    table, rows = None, run.facts["rows"]
+    if patterns:
+        table = language.automaton(patterns, run.tokenizer, packed=not rows["begin"])
+    padded = ends_in_padding(rows, config.max_seq_len)
+    built = recipe_text.text(config, run.tokenizer.size, padded, table)
+    return run._replace(recipe=built, config=config)
+
+
+def sampler_of(run: Run) -> dict:
+    """What draws a run's samples, by name; steps of a model that writes on are its tokens."""
+    out = dict(run.config.sampler)
+    kind = run.config.process.name
+    if kind != "masked":
+        out |= {"solver": "resample" if kind == "uniform" else "next token", "block_size": 0}
+    if kind == "autoregressive":
+        out["denoise_timesteps"] = run.recipe.shape[0]
+    return out
 
 
 def asked(run: Run, prompt: str, n: int, seed: int = 0, fixed: int | None = None):
     """(known i32[n, L], allowed bool[L, V] or None): a prompt or template, n times.
 
+    Where rows of several lengths were learnt, they are drawn as those were spread, among those
+    that have room for the prompt and can satisfy the constraint; sample i's by (seed, i).
+
+    Args:
+        fixed: one length for all.
+
     Raises:
-        ValueError: see data/template.py; a prompt that a constraint rules out.
+        ValueError: see data/template.py; a length that was not learnt; a constraint that no row
+            with this prompt satisfies.
     """
-    length = run.recipe.shape[0]
-    known = blank(run.rows, length, n, seed, fixed)
-    if not prompt:
-        return known, None
-    room = length if "[*]" not in prompt or fixed is None else fixed
-    wish = template.read(prompt, run.tokenizer, room, run.rows["begin"])
-    given = np.pad(wish.known, (0, length - room), constant_values=template.FREE)
-    last = np.flatnonzero(given != template.FREE)
-    reach = max([*wish.options, *last, 0])
-    short = (known == PAD) & (np.arange(length) <= reach)  # a short row grows to hold the prompt
-    known[short] = template.FREE
-    known = np.where(given == template.FREE, known, given)
+    if seed < 0:
+        raise ValueError(f"--seed wants 0 or more; got {seed}")
+    length, rows = run.recipe.shape[0], run.facts["rows"]
+    wish = template.read(prompt, run.tokenizer, lasting(run, fixed), rows["begin"])
+    lengths = np.array([lasting(run, fixed)] if fixed or wish.whole else rows["lengths"])
+    if run.config.process.name == "autoregressive":
+        lengths = np.array([length])  # it ends where it says EOS
+    fits = lengths[lengths > wish.size]
+    lengths = fits if len(fits) else np.array([length])
+    known = np.tile(np.pad(wish.known, (0, length - len(wish.known)), constant_values=-1), (n, 1))
     allowed = None
     if wish.options:
         allowed = template.allowed(wish.options, length, run.tokenizer.size)
-    return known, allowed
+    if run.recipe.language is not None:
+        distinct = np.unique(lengths)
+        trial = np.where(np.arange(length) >= distinct[:, None], PAD, known[:1])
+        can = np.asarray(run.recipe.language.feasible(length, trial, allowed))
+        lengths = lengths[np.isin(lengths, distinct[can])]
+        if not len(lengths):
+            also = " and has this prompt" if prompt else ""
+            raise ValueError(
+                f"no text of this model's {length} tokens satisfies the constraint{also}"
+            )
+    return np.where(behind(lengths, length, n, seed), PAD, known), allowed
 
 
-def writer(run: Run, *, steps=None, scale=1.0, seed=0, batch_size=64, trajectory=False):
-    """A function (known i32[N, L], allowed) -> batches of ids that add up to N rows.
+def behind(lengths, length: int, n: int, seed: int):
+    """What lies behind the ends of n rows, bool[n, length]; lengths drawn from those given."""
+    shares = [np.random.default_rng((seed, i)).random() for i in range(n)]
+    ends = np.array([lengths[int(share * len(lengths))] for share in shares])
+    return np.arange(length) >= ends[:, None]
 
-    Sample i is a function of (seed, i, what is known) alone. With `trajectory` each batch is
-    [steps + 1, B, L], hidden places holding MASK.
+
+def blank(rows: dict, length: int):
+    """A row of `length` with nothing given but a BOS, if rows begin with one, i32[length]."""
+    known = np.full(length, template.FREE, np.int32)
+    known[0] = BOS if rows["begin"] else template.FREE
+    return known
+
+
+def lasting(run: Run, fixed: int | None) -> int:
+    """The length of a row, or the one asked for."""
+    length, lengths = run.recipe.shape[0], run.facts["rows"]["lengths"]
+    if fixed is None:
+        return length
+    if not ends_in_padding(run.facts["rows"], length):
+        raise ValueError(f"--length: {run.name} learnt rows of one length, {length} tokens")
+    if not lengths[0] <= fixed <= length:
+        raise ValueError(f"--length {fixed}: {run.name} learnt rows of {lengths[0]} to {length}")
+    return fixed
+
+
+def writer(run: Run, *, steps=None, batch_size=64, guide=False, trajectory=False):
+    """A function (known i32[N, L], allowed, seed, scale) -> batches of ids, N rows in all.
+
+    Sample i is a function of (seed, i, what is known) alone. With `guide` the prompt guides by
+    `scale`. With `trajectory` each batch is [T, B, L], hidden places holding MASK. Behind the EOS
+    of a row that is one document, all is PAD.
 
     Raises:
-        ValueError: steps or batch_size below 1, guidance of a model that has no <MASK>, or a prompt
-            and a constraint that exclude each other.
+        ValueError: steps or batch_size below 1, or guidance of a model that has no <MASK>.
     """
-    kind = run.config.process.name
+    kind, rows = run.config.process.name, run.facts["rows"]
     steps = run.config.sampler.denoise_timesteps if steps is None else steps
-    if scale != 1.0 and kind != "masked":
-        raise ValueError(f"--prompt_scale wants a masked model, to hide the prompt; got {kind}")
+    if guide and kind != "masked":
+        raise ValueError(f"--prompt_scale wants a masked model; {run.name} is {kind}")
     for name, value in (("denoise_timesteps", steps), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"--{name} wants at least 1; got {value}")
-    if run.recipe.language is not None and kind != "masked":
-        raise ValueError(f"constraints want a masked model; got {kind}")
-    if kind == "autoregressive":
-        steps = run.recipe.shape[0]  # a given token is put back between any two
     devices = jax.device_count()
     batch_size = -(-batch_size // devices) * devices
-    draw = recipe_text.drawer(run.recipe, steps, guide=scale != 1.0, trajectory=trajectory)
-    key = jax.random.key(seed)
+    draw = recipe_text.drawer(run.recipe, steps, guide=guide, trajectory=trajectory)
 
-    def write(known, allowed=None):
-        recipe_text.check_feasible(run.recipe, known, allowed)
+    def write(known, allowed=None, seed=0, scale=1.0):
         width = min(batch_size, -(-len(known) // devices) * devices)
         for first in range(0, len(known), width):
             some = known[first : first + width]
             full = np.resize(some, (width, known.shape[1]))  # the last batch is filled up and cut
             index = np.arange(first, first + width)
+            key = jax.random.key(seed)
             out = draw(run.ema, key, *loop.spread((index, full)), scale, allowed)
-            yield np.asarray(out[1])[:, : len(some)] if trajectory else np.asarray(out)[: len(some)]
+            out = np.array(out[1] if trajectory else out)[..., : len(some), :]
+            if rows["begin"]:
+                last = out[-1] if trajectory else out
+                last[np.cumsum(last == EOS, -1) > (last == EOS)] = PAD
+            yield out
 
     return write
 
 
-def texts(run_tokenizer, ids, first=False) -> list[str]:
-    """Rows of ids as text; an EOS ends a document, and what follows is another one.
-
-    first: only the first, to the letter: what a constraint speaks of.
-    """
-    if first:
-        upto = lambda row: row[: np.argmax(np.append(row, EOS) == EOS)]
-        return [run_tokenizer.decode(upto(row)) for row in np.asarray(ids)]
-    return ["\n".join(documents(run_tokenizer, row)) for row in np.asarray(ids)]
-
-
 def documents(run_tokenizer, row) -> list[str]:
     """The documents in a row of ids, the last perhaps cut short; none is empty."""
-    ends = np.flatnonzero(np.asarray(row) == EOS) + 1
-    parts = (run_tokenizer.decode(part) for part in np.split(row, ends))
-    return [text for part in parts if (text := part.strip())]
+    return [said for part in parted(row) if (said := run_tokenizer.decode(part).strip())]
 
 
-def shown(run_tokenizer, row, pieces, before=None) -> str:
-    """A half-finished row as text, a block for each hidden place; what `before` did not have yet
-    stands out."""
-    block = "░" if run_tokenizer.by_letter else " ░░░"
-    out = []
-    for place, i in enumerate(map(int, row)):
-        text = block if i == MASK else ("\n" if i == EOS else pieces[i] or "")
-        fresh = before is not None and i != MASK and int(before[place]) != i
-        out.append(f"{ON}{text}{OFF}" if fresh and text.strip() else text)
-    return "".join(out).strip()
+def parted(row) -> list[np.ndarray]:
+    """A row of ids, cut behind every EOS."""
+    return np.split(np.asarray(row), np.flatnonzero(np.asarray(row) == EOS) + 1)
+
+
+def texts(run_tokenizer, ids, first=False) -> list[str]:
+    """Rows of ids as text, a document a line.
+
+    first: only the first document, to the letter: what a constraint speaks of.
+    """
+    if first:
+        return [run_tokenizer.decode(parted(row)[0]) for row in ids]
+    return ["\n".join(documents(run_tokenizer, row)) for row in ids]

@@ -11,7 +11,6 @@ from diffusion.constraints import Automaton, allowed
 from diffusion.masked import Masked
 from diffusion.sample import sample
 from diffusion.tokens import categorical, temperature, top_k
-from diffusion.uniform_state import Resample, Uniform
 from diffusion.unmask import Ancestral, Blocks, FirstHitting, Ordered, Remask
 
 V, L, S, MASK = 3, 4, 4, 3
@@ -179,7 +178,6 @@ SOLVERS = {
     "blocks": Blocks(size=3, inner=Ancestral()),
     "blocks of remask": Blocks(size=3, inner=Remask(strategy="rescale", amount=0.5)),
     "blocks of first_hitting": Blocks(size=4, inner=FirstHitting()),
-    "resample": Resample(),
 }
 
 
@@ -192,8 +190,7 @@ def limited(solver, **fields):
 
 
 def drawn(solver, predict, n, length, steps, clamp=None, first=0):
-    uniform = isinstance(solver, Resample)
-    process = Uniform(vocab_size=V) if uniform else Masked(mask_id=MASK)
+    process = Masked(mask_id=MASK)
     draw = jax.jit(
         lambda index: sample(
             process, solver, predict, jax.random.key(0), index, (length,), steps=steps, clamp=clamp
@@ -217,20 +214,18 @@ PROMPT = np.array([-1, 2, -1, -1, -1, 0, -1, -1, -1, 1])
 def test_every_sample_is_accepted_whatever_network_filters_and_prompt_say(name):
     length, language = len(PROMPT), LANGUAGE
     assert language.feasible(length, PROMPT[None])[0]
-    given = PROMPT if name == "resample" else None
-    language = Automaton(step=language.step, final=language.final, given=given)
     solver = limited(SOLVERS[name], language=language, filters=(temperature(0.5), top_k(1)))
     clamp = lambda x, t: jnp.where(PROMPT < 0, x, PROMPT)
     rows = drawn(solver, moody, 200, length, 7, clamp)
     assert accepts(language, rows).all()
     assert (rows == PROMPT)[:, PROMPT >= 0].all()
     assert len(np.unique(rows, axis=0)) > 20
-    if name in ("ancestral", "resample"):
+    if name == "ancestral":
         alone = drawn(solver, moody, 1, length, 7, clamp, first=5)
         np.testing.assert_array_equal(rows[5:6], alone, "it depends on its batch")
 
 
-@pytest.mark.parametrize("name", ["ancestral", "remask", "first_hitting", "blocks", "resample"])
+@pytest.mark.parametrize("name", ["ancestral", "remask", "first_hitting", "blocks"])
 def test_samples_of_independent_guesses_follow_the_product_given_that_it_is_accepted(name):
     predict = lambda x, t: jnp.broadcast_to(LOGITS, (*x.shape, V))
     rows = drawn(limited(SOLVERS[name], language=LANGUAGE), predict, 10_000, L, 4)
