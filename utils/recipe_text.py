@@ -1,4 +1,4 @@
-"""Where names become things, for text: the twin of recipe.py, and the second file that may."""
+"""Where names become things, for text: the twin of recipe.py."""
 
 import math
 from collections.abc import Callable

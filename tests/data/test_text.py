@@ -41,7 +41,7 @@ def test_stories_are_one_a_row(cache):
     assert [corpus.tokenizer.decode(row) for row in corpus.valid] == told
     assert (corpus.train[:, 0] == BOS).all() and (corpus.train[:, 63] == EOS).all()
     assert (corpus.train[:, 1:63] > tokenizer.UNK).all()
-    tokens = sum(len(stories.words(t)) + 1 for t in told)
+    tokens = sum(len(stories.words(t)) + 2 for t in told)
     assert corpus.chars_per_token == sum(map(len, told)) / tokens == corpus.bytes_per_token
 
 
@@ -82,7 +82,7 @@ def test_shakespeare_is_cut_at_nine_tenths(folder):
     train, valid = ("".join(map(corpus.tokenizer.decode, r)) for r in (corpus.train, corpus.valid))
     assert whole[:at].startswith(train) and at - len(train) < 64
     assert whole[at:].startswith(valid) and len(whole) - at - len(valid) < 64
-    assert corpus.chars_per_token == (len(whole) - at) / (len(whole) - at + 1)
+    assert corpus.chars_per_token == 1.0, "no EOS fell into a whole row"
 
 
 def test_text8_leaves_its_last_twentieth_for_tests(folder):
