@@ -85,7 +85,7 @@ SOLVERS = {
     "margin": partial(diffusion.Ordered, order="margin"),
     "entropy": partial(diffusion.Ordered, order="entropy"),
     "remask_cap": partial(diffusion.Remask, strategy="cap"),
-    "remask_rescale": partial(diffusion.Remask, strategy="rescale"),
+    "remask_rescale": partial(diffusion.Remask, strategy="rescale", amount=0.2),
     "remask_loop": partial(diffusion.Remask, strategy="loop"),
     "first_hitting": diffusion.FirstHitting,
 }

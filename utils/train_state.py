@@ -65,29 +65,30 @@ def adamw(c, rate):
 
 
 def muon(c, rate):
-    """Muon for the matrices of a transformer's blocks, Nesterov's Adam for all else, at one rate:
-    the updates of both are alike in size (arXiv:2502.16982, eq. 4).
+    """Muon for a transformer's inner matrices, Nesterov's Adam for all else, at one rate. Updates
+    are of one size whatever the shape (arXiv:2502.16982, eq. 4), Muon's 0.4 of the rate.
 
-    Tables of embeddings, what reads x_t and t, and the output are left to Adam. Only Muon's own
+    Tables of embeddings, what reads x_t, and the output are left to Adam. Only Muon's own
     matrices decay.
     """
     from optax.contrib import MuonDimensionNumbers, muon
 
     def hidden(params):
-        """Kernels of blocks with their axes of input and output; scanned ones have one more."""
+        """Kernels with their axes of input and output; those of scanned blocks have one more."""
 
         def axes(path, p):
-            inner = path[0].key.startswith("blocks") and path[-1].key == "kernel"
+            inner = path[-1].key == "kernel" and path[0].key not in AT_THE_ENDS and p.ndim in (2, 3)
             return MuonDimensionNumbers(p.ndim - 2, p.ndim - 1) if inner else None
 
         return jax.tree_util.tree_map_with_path(axes, params)
 
     return muon(
         rate, adam_b1=c.beta1, adam_b2=c.beta2, weight_decay=c.weight_decay,
-        muon_weight_dimension_numbers=hidden, consistent_rms=0.2,
+        muon_weight_dimension_numbers=hidden, consistent_rms=0.4,
     )  # fmt: skip
 
 
+AT_THE_ENDS = ("patchify", "project", "head")  # what touches data
 OPTIMIZERS = {"adamw": adamw, "muon": muon}
 
 
