@@ -20,8 +20,8 @@ def get_config():
     c.model.positions = "learned"
     c.process.form = "count"
     c.batch_size = 32
-    c.max_steps = 4_000
-    c.optimizer, c.lr, c.warmup = "muon", 5e-3, 80
+    c.max_steps = 4_400
+    c.optimizer, c.lr, c.warmup = "muon", 7e-3, 80
     c.weight_decay, c.clip = 0.0, 0.0
     c.ema_decay = 0.99
     c.log_interval, c.eval_interval, c.save_interval = 100, 2_000, 500

@@ -65,8 +65,8 @@ def adamw(c, rate):
 
 
 def muon(c, rate):
-    """Muon for a transformer's inner matrices, Nesterov's Adam for all else, at one rate. Updates
-    are of one size whatever the shape (arXiv:2502.16982, eq. 4), Muon's 0.4 of the rate.
+    """Muon for a transformer's inner matrices, Nesterov's Adam for all else, at one rate: the
+    updates of both are alike in size (arXiv:2502.16982, eq. 4).
 
     Tables of embeddings, what reads x_t, and the output are left to Adam. Only Muon's own
     matrices decay.
@@ -84,7 +84,7 @@ def muon(c, rate):
 
     return muon(
         rate, adam_b1=c.beta1, adam_b2=c.beta2, weight_decay=c.weight_decay,
-        muon_weight_dimension_numbers=hidden, consistent_rms=0.4,
+        muon_weight_dimension_numbers=hidden, consistent_rms=0.2,
     )  # fmt: skip
 
 
