@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/digits
 STORIES := runs/stories_demo
-# Huge pages: a training step on the CPU spends a sixth of its time on page faults otherwise.
+# Huge pages: a training step on the CPU spends a fifth of its time on page faults otherwise.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .PHONY: demo test lint clean

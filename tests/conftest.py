@@ -63,6 +63,14 @@ def _own_caches(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("TANDEM_CACHE", str(tmp_path_factory.getbasetemp() / "datasets"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_programs_are_dropped():
+    """Each keeps memory maps, of which a process may have 65,530; past that XLA dies in C++."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+
+
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory):
     """An npz of 64 images 8x8 in two classes, dark and bright: "npz:PATH"."""
