@@ -3,7 +3,7 @@
     python train_text.py --config=configs/tinystories.py --data_dir PATH
 
 PATH/tinystories holds train.txt and heldout.txt, documents parted by <|endoftext|>; without them
-the corpus comes from Hugging Face. Meant for one GPU, some hours; a CPU run is in EXPERIMENTS.md.
+the corpus comes from Hugging Face. Meant for one GPU, some hours; it has not been run on one.
 """
 
 from configs import text
