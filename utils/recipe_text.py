@@ -176,7 +176,7 @@ def scorer(recipe):
     def score(params, key, x, index, number, levels):
         part = jax.random.fold_in(key, jnp.int32(number))
         keys_t, keys_x = diffusion.draws.split(diffusion.draws.fold(part, index))
-        t = 1.0 - (number + diffusion.draws.uniform(keys_t)) / levels
+        t = diffusion.everywhere(keys_t, number, levels)
         xt, target = recipe.process.corrupt(keys_x, x, t)
         return recipe.process.loss(recipe.scored(params, xt, t, {}, None), target, t)
 
