@@ -74,6 +74,11 @@ class Uniform:
     def decode(self, x):
         return x
 
+    def evidence(self, x, t):
+        """log q(x_t | x) f32[B, L, V] up to a constant: see `evidence`."""
+        l = levels(self.schedule, t, like=x[..., None])
+        return log_rho(l, self.vocab_size) * jax.nn.one_hot(x, self.vocab_size)
+
     def real(self, x):
         """What is not padding, bool like x."""
         return jnp.ones(x.shape, bool) if self.pad_id is None else x != self.pad_id
@@ -87,6 +92,11 @@ def draw_ids(keys, shape, vocab_size):
     """Uniform ids i32[B, *shape]."""
     ids = (draws.uniform(keys, shape) * vocab_size).astype(jnp.int32)
     return jnp.minimum(ids, vocab_size - 1)
+
+
+def log_rho(l, size):
+    """log q(x | x) / q(b | x), b any other of `size` ids; finite at both ends."""
+    return jnp.log1p(l.alpha * size / jnp.maximum(l.sigma, 1e-12))
 
 
 def divergence(logits, target, alpha, sigma):
@@ -130,15 +140,21 @@ class Resample:
         return ()
 
     def step(self, process, predict, keys, x, t, s, memory):
-        keys_guess, keys_choice, keys_fresh = draws.split(keys, 3)
-        guess, logits = unmask.guess(process, predict, keys_guess, x, t, self.filters)
-        now, then = levels(process.schedule, t), levels(process.schedule, s)
-        size = logits.shape[-1]
-        kept = now.alpha / then.alpha  # survival from s to t
-        stay = kept * (then.sigma / size + then.alpha * (guess == x))
-        move = (1.0 - kept) * then.alpha / size
-        fresh = (1.0 - kept) * then.sigma / size
-        u = draws.uniform(keys_choice, x.shape[1:]) * (stay + move + fresh)
-        other = draw_ids(keys_fresh, x.shape[1:], size)
-        new = jnp.where(u < stay, x, jnp.where(u < stay + move, guess, other))
-        return jnp.where(s > 0, new, guess), memory
+        keys_guess, keys_new = draws.split(keys)
+        guess, _ = unmask.guess(process, predict, keys_guess, x, t, self.filters)
+        return resampled(process, keys_new, x, guess, t, s), memory
+
+
+def resampled(process, keys, x, guess, t, s):
+    """x_s ~ q(x_s | x_t, x = guess), ids like x; guess broadcasts to x. At s = 0 the guess."""
+    keys_choice, keys_fresh = draws.split(keys)
+    now, then = levels(process.schedule, t), levels(process.schedule, s)
+    size = process.vocab_size
+    kept = now.alpha / then.alpha  # survival from s to t
+    stay = kept * (then.sigma / size + then.alpha * (guess == x))
+    move = (1.0 - kept) * then.alpha / size
+    fresh = (1.0 - kept) * then.sigma / size
+    u = draws.uniform(keys_choice, x.shape[1:]) * (stay + move + fresh)
+    other = draw_ids(keys_fresh, x.shape[1:], size)
+    new = jnp.where(u < stay, x, jnp.where(u < stay + move, guess, other))
+    return jnp.where(s > 0, new, guess)

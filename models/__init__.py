@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from models import dit, transformer, unet
+from models import bilateral, dit, transformer, unet
 
 MODULES = {
     "dit": (dit.DiT, dit.PRESETS),
     "unet": (unet.UNet, unet.PRESETS),
     "transformer": (transformer.Transformer, transformer.PRESETS),
+    "bilateral": (bilateral.Bilateral, transformer.PRESETS),
 }
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 

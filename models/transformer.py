@@ -47,6 +47,11 @@ class Readout(NamedTuple):
         return jnp.matmul(h, kernel, preferred_element_type=jnp.float32) + self.bias
 
 
+def is_ids(x):
+    """Whether ids come in, one or several a place, and not vectors."""
+    return hasattr(x, "probs") or jnp.issubdtype(x.dtype, jnp.integer)
+
+
 class Level(nn.Module):
     """Noise level t f32[B], and a class if there are any, as vectors f32[B, width].
 
@@ -130,7 +135,8 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Ids i32[B, L] or vectors f32[B, L, D] -> logits f32[B, L, features].
+    """Ids i32[B, L], candidates (`ids` i32[B, L, K] with `probs` f32[B, L, K]) or vectors
+    f32[B, L, D] -> logits f32[B, L, features].
 
     cond may hold
         mask       bool[B, L]: what is not padding; the rest is seen by nobody
@@ -185,29 +191,26 @@ class Transformer(nn.Module):
     @nn.compact
     def __call__(self, x, t, cond, keys=None):
         memory = Memory(*cond["past"], cond["place"]) if "past" in cond else None
-        length = memory.length if memory else x.shape[1]
+        length = memory.length if memory else jax.tree.leaves(x)[0].shape[1]
         self.check(x, length, memory)
         here = memory.here if memory else lambda table: table
-        d, table = self.hidden_size, None
-        if jnp.issubdtype(x.dtype, jnp.integer):
-            table = nn.Embed(self.vocab_size, d, embedding_init=layers.small, name="embed")
-            h = table(x).astype(self.dtype)
-        else:
-            h = nn.Dense(d, kernel_init=layers.xavier, dtype=self.dtype, name="project")(x)
-        if self.positions == "sincos":
-            h = h + here(places.sincos(length, d)).astype(self.dtype)
-        if self.positions == "learned":
-            place = self.param("place", layers.small, (self.max_seq_len, d))
-            h = h + here(place[:length]).astype(self.dtype)
+        d = self.hidden_size
         c = None
         if self.conditioning != "none":
             c = Level(
                 d, self.time_embedding, self.time_width, self.time_buckets, self.num_classes,
                 self.dtype, name="condition",
             )(t, cond)  # fmt: skip
+        h, table = self.embedded(x, c)
+        to_slots = lambda v: v if h.ndim == 3 else v[..., None, :]  # of a place all alike
+        if self.positions == "sincos":
+            h = h + to_slots(here(places.sincos(length, d)).astype(self.dtype))
+        if self.positions == "learned":
+            place = self.param("place", layers.small, (self.max_seq_len, d))
+            h = h + to_slots(here(place[:length]).astype(self.dtype))
         if self.conditioning == "add":
-            h = h + c[:, None]
-        h, memory = self.blocks(h, c, cond.get("mask"), memory, keys)
+            h = h + to_slots(c[:, None])
+        h, memory = self.blocks(x, h, c, cond.get("mask"), memory, keys)
         readout = self.head(h, c, table)
         if "places" in cond:
             features = jnp.take_along_axis(readout.features, cond["places"][..., None], 1)
@@ -215,13 +218,24 @@ class Transformer(nn.Module):
         out = readout if "readout" in cond else readout.logits()
         return (out, (memory.keys, memory.values)) if memory else out
 
+    def embedded(self, x, c):
+        """(a vector of each place dtype[B, L, D], the table of ids or None); of candidates the
+        vectors' mean."""
+        d = self.hidden_size
+        if not is_ids(x):
+            return nn.Dense(d, kernel_init=layers.xavier, dtype=self.dtype, name="project")(x), None
+        table = nn.Embed(self.vocab_size, d, embedding_init=layers.small, name="embed")
+        if not hasattr(x, "probs"):
+            return table(x).astype(self.dtype), table
+        h = (x.probs[..., None] * table(x.ids)).sum(-2)
+        return h.astype(self.dtype), table
+
     def past(self, batch, length):
         """Keys and values of a text of `length` places of which none is written yet."""
         shape = (self.depth, batch, length, self.num_heads, self.hidden_size // self.num_heads)
         return jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype)
 
-    def blocks(self, h, c, mask, memory, keys):
-        bias = None
+    def blocks(self, x, h, c, mask, memory, keys, bias=None):
         if self.positions == "alibi":
             length = memory.length if memory else h.shape[1]
             bias = places.alibi(length, self.num_heads, self.causal)
@@ -269,9 +283,12 @@ class Transformer(nn.Module):
                 raise ValueError(
                     f"no {field} {getattr(self, field)!r}; there are {', '.join(words)}"
                 )
-        ids = jnp.issubdtype(x.dtype, jnp.integer)
-        if x.ndim != (2 if ids else 3):
-            raise ValueError(f"want ids i32[B, L] or vectors f32[B, L, D]; got {x.dtype}{x.shape}")
+        ids, first = is_ids(x), jax.tree.leaves(x)[0]
+        if first.ndim != (3 if hasattr(x, "probs") or not ids else 2):
+            raise ValueError(
+                "want ids i32[B, L], candidates (ids, probs) [B, L, K] or vectors f32[B, L, D]; "
+                f"got {first.dtype}{first.shape}"
+            )
         if ids and not self.vocab_size:
             raise ValueError("ids came in, but vocab_size is 0")
         if self.tied and (not ids or self.features > self.vocab_size):

@@ -1,0 +1,157 @@
+"""Sparse-distribution diffusion: a place is undecided between K candidates at once.
+
+K slots hold the same token, and each turns to noise by itself, as in `uniform_state`:
+
+    q(c_1..c_K | x) = prod_j ( alpha(t) 1[c_j = x] + (1 - alpha(t)) / V )
+
+No slot is the true one and none says where the truth is; how often an id occurs is all there
+is to know. K = 1 is uniform-state diffusion, K -> infinity is Gaussian (arXiv:2512.15923).
+A slot is a jump process like any other, so the bound is the sum of K of `uniform_state`'s,
+all with the posterior p(x | all slots of all places).
+
+What a text is becomes clear where about one slot in K is right, at alpha near 1 / K; so
+shift the schedule by K (`schedules.shifted`): logit(alpha) is then spread around -log K.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from diffusion import draws, survival, tokens
+from diffusion.masked import cross_entropy
+from diffusion.schedules import Schedule, levels
+from diffusion.uniform_state import Changed, divergence, draw_ids, log_rho, resampled
+
+FORMS = ("bound", "cross_entropy")
+
+
+class Beliefs(NamedTuple):
+    """A sparse distribution at each place. An id may come twice: its shares add up."""
+
+    ids: jax.Array  # i32[B, L, K]
+    probs: jax.Array  # f32[B, L, K], sums to 1
+
+
+def even(ids) -> Beliefs:
+    """Slots i32[B, L, K] that count alike."""
+    return Beliefs(ids, jnp.full(ids.shape, 1.0 / ids.shape[-1]))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sparse:
+    """Tokens i32[B, L], diffused as Beliefs of `candidates` slots of equal share.
+
+    Attributes:
+        vocab_size: ids 0..vocab_size - 1 are the noise; the network has as many logits.
+        candidates: K.
+        pad_id: an id that is neither changed nor scored nor counted; None if there is none.
+        schedule: t -> (alpha, 1 - alpha); alpha must end near 0 at t = 1.
+        form: "bound" is a bound on -log p(x) in nats per real token; "cross_entropy" that of
+            the guess at the same levels: the same best network, less variance, no bound.
+
+    Raises:
+        ValueError: no such form, or fewer than one candidate.
+    """
+
+    vocab_size: int
+    candidates: int = 8
+    pad_id: int | None = None
+    schedule: Schedule = survival.linear
+    form: str = "bound"
+
+    def __post_init__(self):
+        if self.form not in FORMS:
+            raise ValueError(f"no form {self.form!r} of the loss; there are {', '.join(FORMS)}")
+        if self.candidates < 1:
+            raise ValueError(f"candidates wants 1 or more; got {self.candidates}")
+
+    def corrupt(self, keys, x0, t):
+        keys_change, keys_fresh = draws.split(keys)
+        shape = (*x0.shape[1:], self.candidates)
+        l = levels(self.schedule, t, like=x0[..., None])
+        change = draws.uniform(keys_change, shape) < l.sigma
+        change &= self.real(x0)[..., None]
+        ids = jnp.where(change, self.noise(keys_fresh, x0.shape[1:]), x0[..., None])
+        return even(ids), Changed(x0, ids)
+
+    def loss(self, out, target, t):
+        """out: logits f32[B, L, V]. noise_accuracy is over the places where no slot is right."""
+        x, ids = target
+        real = self.real(x)
+        total = jnp.maximum(real.sum(-1), 1)
+        form = self.nats if self.form == "bound" else self.guess_nats
+        right = (ids == x[..., None]) & real[..., None]
+        lost = real & ~right.any(-1)
+        return jnp.where(real, form(out, target, t), 0.0).sum(-1) / total, {
+            "noise_accuracy": (lost & (out.argmax(-1) == x)).sum() / jnp.maximum(lost.sum(), 1),
+            "noise_rate": 1.0 - (right.sum((-1, -2)) / (self.candidates * total)).mean(),
+        }
+
+    def nats(self, out, target, t):
+        """The integrand of the bound, f32[B, L]: a slot after the other, for memory's sake."""
+        l = levels(self.schedule, jnp.minimum(t, 1.0 - 1e-6))  # at t = 1 the rate is 0 / 0
+
+        @jax.checkpoint
+        def add(sum_, slot):
+            return sum_ + divergence(out, Changed(target.tokens, slot), l.alpha, l.sigma), None
+
+        slots = jnp.moveaxis(target.now, -1, 0)
+        sum_, _ = jax.lax.scan(add, jnp.zeros(target.tokens.shape), slots)
+        return sum_ * (-l.dalpha / l.alpha)[:, None]
+
+    def guess_nats(self, out, target, t):
+        return cross_entropy(out.astype(jnp.float32), target.tokens)[0]
+
+    def evidence(self, x, t):
+        """log q(slots | x) f32[B, L, V] up to a constant: log rho for every slot that says x."""
+        size = self.vocab_size
+        l = levels(self.schedule, t, like=x.probs)
+        each = self.candidates * x.probs * log_rho(l, size)
+        row = lambda ids, each: jnp.zeros(size).at[ids].add(each)
+        return jax.vmap(jax.vmap(row))(x.ids, each)
+
+    def prior(self, keys, shape):
+        return even(self.noise(keys, shape))
+
+    def noise(self, keys, shape):
+        return draw_ids(keys, (*shape, self.candidates), self.vocab_size)
+
+    def decode(self, x):
+        """The id that most is believed of, i32[B, L]."""
+        same = x.ids[..., :, None] == x.ids[..., None, :]
+        share = jnp.where(same, x.probs[..., None, :], 0.0).sum(-1)
+        return jnp.take_along_axis(x.ids, share.argmax(-1)[..., None], -1)[..., 0]
+
+    def real(self, x):
+        """What is not padding, bool like x."""
+        return jnp.ones(x.shape, bool) if self.pad_id is None else x != self.pad_id
+
+    def speakable(self, logits):
+        """Every id may be said."""
+        return logits.astype(jnp.float32)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResampleSlots:
+    """Ancestral step of `Sparse`: one x ~ p a place, then each slot ~ q(c_s | c_t, x).
+
+    One guess for all slots of a place keeps them of one mind. The last step says the likeliest.
+
+    Attributes:
+        filters: logits -> logits functions, applied in order; see `unmask`.
+    """
+
+    filters: tuple[Callable[[jax.Array], jax.Array], ...] = ()
+
+    def start(self, x):
+        return ()
+
+    def step(self, process, predict, keys, x, t, s, memory):
+        keys_guess, keys_slots = draws.split(keys)
+        logits = tokens.filtered(process.speakable(predict(x, t)), self.filters)
+        guess = tokens.categorical(draws.uniform(keys_guess, logits.shape[1:-1]), logits)
+        guess = jnp.where(s > 0, guess, logits.argmax(-1))[..., None]
+        return even(resampled(process, keys_slots, x.ids, guess, t, s)), memory
