@@ -4,6 +4,7 @@
     python generate.py --load_dir runs/stories --prompt "Once upon a time there was" --watch
     python generate.py --load_dir runs/stories --prompt "[*] and the {bird|duck} sang. [20]"
     python generate.py --load_dir runs/stories --regex ".*Lily.*red kite.*" --num_samples 4
+    python generate.py --load_dir runs/stories --mode guided --ar_dir runs/stories_ar --alpha 0.3
     python generate.py --load_dir runs/stories --interactive
 
 Sample i of a seed is the same whatever --num_samples, --batch_size and the devices are.
@@ -17,7 +18,7 @@ from utils import config as flags
 FRAMES = 50  # of the film, at most
 IMAGES = ("classes", "cfg_scale", "cfg_interval", "weak_dir", "no_film")
 TEXT = ("prompt", "prompt_scale", "temperature", "top_k", "top_p", "block_size", "length", "regex")
-TEXT += ("only", "contain", "watch", "interactive")
+TEXT += ("only", "contain", "mode", "ar_dir", "alpha", "watch", "interactive")
 
 
 def arguments():
@@ -50,6 +51,9 @@ def arguments():
     add("--regex", action="append", default=[], help="every text matches it; may be repeated")
     add("--only", help="words, or a file of them: every text is made of these")
     add("--contain", help="word,word: every text has them all")
+    add("--mode", default="plain", help="plain, or guided: with a second, autoregressive model")
+    add("--ar_dir", help="guided: the workdir of that model, with tokenizer and rows like these")
+    add("--alpha", type=float, default=0.3, help="guided: 1 is diffusion alone, 0 the other alone")
     add("--watch", action="store_true", help="shows the text as it fills in")
     add("--interactive", action="store_true", help="asks for prompts; :help there")
     args = parser.parse_args()
@@ -115,7 +119,9 @@ def write(args):
     from utils import console
 
     settings = console.Settings.of(args)
-    session = console.Session(args.load_dir, args.step)
+    if args.ar_dir and settings.mode != "guided" and not args.interactive:
+        raise ValueError("--ar_dir wants --mode guided")
+    session = console.Session(args.load_dir, args.step, args.ar_dir)
     if args.interactive:
         return console.talk(session, settings)
     texts = session.write(args.prompt, settings)

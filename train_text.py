@@ -1,4 +1,4 @@
-"""Trains a text model: masked or uniform-state diffusion, or an autoregressive baseline.
+"""Trains a text model: masked, uniform-state, sparse or embedding diffusion, or left to right.
 
     python train_text.py --config=configs/stories.py
     python train_text.py --dataset_name shakespeare --data_dir PATH --process.name uniform
@@ -11,7 +11,8 @@ from pathlib import Path
 
 from utils import config as flags
 
-SHOWN = ("loss", "bits_per_char", "masked_accuracy", "mask_rate", "accuracy", "grad_norm")
+SHOWN = ("loss", "bits_per_char", "masked_accuracy", "mask_rate", "noise_accuracy", "noise_rate")
+SHOWN += ("accuracy", "grad_norm")
 EVAL_TOKENS, SAMPLE_TOKENS = 32_768, 4_096  # of a look at the model while it trains
 
 
@@ -22,7 +23,7 @@ def main():
     import jax
 
     from data import pipeline, text
-    from utils import cache, checkpoint, loop, recipe_text, train_state, writing
+    from utils import cache, checkpoint, loop, recipe_table, recipe_text, train_state, writing
     from utils.progress import Reporter
     from utils.wandb import Metrics
 
@@ -41,9 +42,9 @@ def main():
     rows = writing.describe(corpus)
 
     # process, network, optimiser, state
-    built = recipe_text.text(
-        config, corpus.tokenizer.size, padded=writing.ends_in_padding(rows, config.max_seq_len)
-    )
+    padded = writing.ends_in_padding(rows, config.max_seq_len)
+    table = recipe_table.rows(config, corpus.tokenizer)
+    built = recipe_text.text(config, corpus.tokenizer.size, padded, table=table)
     rate = train_state.learning_rate(config)
     tx = train_state.optimizer(config, rate)
     key_init, key_train, key_eval = jax.random.split(jax.random.key(config.seed), 3)
@@ -106,6 +107,7 @@ def evaluator(config, built, corpus, rows, key, workdir, report):
     from utils import recipe_text, scoring, text_metrics, writing
 
     score = recipe_text.scorer(built)
+    built = built._replace(ends=writing.sentence_ends(corpus.tokenizer))
     draw = recipe_text.drawer(built, config.sampler.denoise_timesteps)
     length = config.max_seq_len
     held_out = corpus.valid[: max(EVAL_TOKENS // length, 1)].astype(np.int32)

@@ -21,7 +21,7 @@ def get_config():
     c.pack = placeholder(bool)  # rows full of text, or a document a row
     # network; None: the preset's
     c.model = ConfigDict()
-    c.model.name = "transformer"  # the one there is
+    c.model.name = "transformer"  # transformer, bilateral (sparse)
     c.model.preset = "tiny"  # tiny, small, medium, large, xlarge
     c.model.hidden_size = placeholder(int)  # width of the transformer
     c.model.depth = placeholder(int)  # blocks
@@ -38,9 +38,18 @@ def get_config():
     c.model.dtype = "float32"  # of activations: float32, bfloat16
     # process
     c.process = ConfigDict()
-    c.process.name = "masked"  # masked, uniform, autoregressive
+    c.process.name = "masked"  # masked, uniform, sparse, embedding, autoregressive
     c.process.schedule = "linear"  # linear, cosine, loglinear, polynomial, geometric
     c.process.form = "weight"  # masked: weight, mean, count: one bound, ever less variance
+    c.process.loss = "cross_entropy"  # sparse, embedding: cross_entropy, bound
+    c.process.candidates = 8  # slots a place of sparse; guesses a place of topk
+    c.process.shift = 0.0  # sparse: noise levels crowd around alpha = 1 / shift; 0: candidates
+    c.process.self_conditioning = "none"  # none, topk (masked), mean (embedding)
+    c.process.table = "random"  # embedding: random, a run's folder, a .npz, .safetensors, .txt
+    c.process.dim = 64  # embedding: width of the table
+    c.process.learned = False  # embedding: the table as well
+    c.process.gamma_mean = 1.0  # embedding: levels crowd around this log noise-to-signal ratio
+    c.process.gamma_scale = 1.0  # embedding: and so closely
     # optimisation
     c.batch_size = 64  # rows a step, over all devices
     c.max_steps = 20_000  # steps in all

@@ -2,14 +2,21 @@
 
 from diffusion import draws
 from diffusion.autoregressive import Autoregressive, NextToken, remembering
+from diffusion.blend import Expert, blended, unigram
 from diffusion.constraints import Automaton, allowed
+from diffusion.embedding import Embedding, Settle, rounding, straight_gamma, warped
+from diffusion.evidence import informed
 from diffusion.gaussian import TARGETS, WEIGHTS, Gaussian
+from diffusion.given import held, visible
 from diffusion.guidance import autoguided, guided, prompted
 from diffusion.loss import diffusion_loss, logit_normal, loss_at, stratified, uniform
 from diffusion.masked import Masked, everywhere, unprojected
+from diffusion.orders import Content, Openings, ranked, told
 from diffusion.sample import predictor, sample
 from diffusion.schedules import SCHEDULES, shifted
+from diffusion.self_conditioning import candidates, mean, once, twice
 from diffusion.solvers import SOLVERS, Churn, Ddim, Dpm2m, Heun
+from diffusion.sparse import Beliefs, ResampleSlots, Sparse
 from diffusion.survival import SURVIVALS
 from diffusion.tokens import temperature, top_k, top_p
 from diffusion.uniform_state import Resample, Uniform
@@ -23,10 +30,12 @@ TIMES = {
 
 __all__ = [
     "SCHEDULES", "SOLVERS", "SURVIVALS", "TARGETS", "TIMES", "WEIGHTS",
-    "Ancestral", "Automaton", "Autoregressive", "Blocks", "Churn", "Ddim", "Dpm2m",
-    "FirstHitting", "Gaussian", "Heun", "Masked", "NextToken", "Ordered", "Remask", "Resample",
-    "Uniform",
-    "allowed", "autoguided", "diffusion_loss", "draws", "everywhere", "guided", "logit_normal",
-    "loss_at", "predictor", "prompted", "remembering", "sample", "shifted", "stratified",
-    "temperature", "top_k", "top_p", "uniform", "unprojected",
+    "Ancestral", "Automaton", "Autoregressive", "Beliefs", "Blocks", "Churn", "Content", "Ddim",
+    "Dpm2m", "Embedding", "Expert", "FirstHitting", "Gaussian", "Heun", "Masked", "NextToken",
+    "Openings", "Ordered", "Remask", "Resample", "ResampleSlots", "Settle", "Sparse", "Uniform",
+    "allowed", "autoguided", "blended", "candidates", "diffusion_loss", "draws", "everywhere",
+    "guided", "held", "informed", "logit_normal", "loss_at", "mean", "once", "predictor",
+    "prompted", "ranked", "remembering", "rounding", "sample", "shifted", "straight_gamma",
+    "stratified", "temperature", "told", "top_k", "top_p", "twice", "uniform", "unigram",
+    "unprojected", "visible", "warped",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Solvers of the Masked process: which hidden tokens are revealed between t and s, and as what.
 
     Ancestral       each by chance: the reverse process itself
-    Ordered         a fixed share, the surest first (or at random)
+    Ordered         a fixed share, the surest first (or at random, or as orders.py has it)
     Remask          by chance, and some that were revealed are hidden again: errors can heal
     FirstHitting    one by one at the exact times of the reverse process; steps = hidden tokens
     Blocks          any of these, a block of places at a time from left to right
@@ -15,6 +15,7 @@ quarter of the reveals and a nat of the tokens' entropy (arXiv:2409.02908, sec. 
 comes a coin for the reveal, and then a token by inverse CDF from one uniform.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +106,7 @@ class Ordered:
     is revealed a step; the other orders sharpen it: they read well and vary little.
 
     Attributes:
-        order: a key of ORDERS.
+        order: a key of ORDERS, or a function like theirs; orders.py has more.
         noise: Gumbel noise on the scores, as much at t = 1, falling to 0 with t.
         filters, language: see Ancestral.
 
@@ -113,13 +114,13 @@ class Ordered:
         ValueError: no such order; the message lists those there are.
     """
 
-    order: str = "confidence"
+    order: str | Callable[[jax.Array, jax.Array], jax.Array] = "confidence"
     noise: float = 0.0
     filters: tuple[Filter, ...] = ()
     language: Any = None
 
     def __post_init__(self):
-        if self.order not in ORDERS:
+        if isinstance(self.order, str) and self.order not in ORDERS:
             raise ValueError(f"no order {self.order!r}; there are {', '.join(ORDERS)}")
 
     def start(self, x):
@@ -132,7 +133,8 @@ class Ordered:
         total = hidden.sum(-1)
         stay = jnp.floor(total * kept_hidden(process, t, s) + draws.uniform(keys_coin))
         u = draws.uniform(keys_order, x.shape[1:])
-        scores = ORDERS[self.order](logits, tokens)
+        order = ORDERS[self.order] if isinstance(self.order, str) else self.order
+        scores = order(logits, jnp.where(hidden, tokens, x))
         if self.order == "random":
             scores = u
         elif self.noise:

@@ -11,10 +11,11 @@ from data import language
 from data.cache import cache_dir
 from utils import config, film, writing
 
+MODES = ("plain", "guided")
 HELP = """\
   a line                 a prompt; gaps are [3], [*] and {one|of|these}; an empty one is free
   :set NAME VALUE        such as :set temperature 0.8, :set num_samples 3, :set watch true
-  :show                  all settings
+  :show                  all settings; with --ar_dir also mode (plain, guided) and alpha
   :again                 the last prompt with the next seed
   :help, :quit           arrow keys bring back what was typed before"""
 
@@ -31,6 +32,8 @@ class Settings:
     top_p: float | None = None
     block_size: int | None = None
     prompt_scale: float = 1.0
+    mode: str = "plain"
+    alpha: float = 0.3
     length: int | None = None
     regex: tuple[str, ...] = ()
     only: str | None = None
@@ -75,11 +78,12 @@ class Settings:
 
 
 class Session:
-    """A run that writes by changing settings. Weights are read once, and what was compiled for
-    some settings is compiled once."""
+    """A run that writes by changing settings, with an autoregressive one beside it if there is an
+    `ar_dir`. Weights are read once, and what was compiled for some settings is compiled once."""
 
-    def __init__(self, load_dir, step=None):
+    def __init__(self, load_dir, step=None, ar_dir=None):
         self.run, self.built = writing.restored(load_dir, step), {}
+        self.expert = writing.restored(ar_dir) if ar_dir else None
 
     def write(self, prompt: str, s: Settings) -> list[str]:
         """The texts, printed as they come.
@@ -89,19 +93,26 @@ class Session:
         """
         if s.num_samples < 1:
             raise ValueError(f"--num_samples wants at least 1; got {s.num_samples}")
+        if s.mode not in MODES:
+            raise ValueError(f"no mode {s.mode!r}; there are {', '.join(MODES)}")
+        expert = self.expert if s.mode == "guided" else None
+        if s.mode == "guided" and not expert:
+            raise ValueError("--mode guided wants --ar_dir, the run of an autoregressive model")
         guide = s.prompt_scale != 1.0 and bool(prompt)
         sampler = {name: getattr(s, name) for name in writing.SAMPLER}
-        key = (s.patterns(), *sampler.values(), s.batch_size, guide, s.watch)
+        key = (s.patterns(), *sampler.values(), s.batch_size, guide, s.mode, s.watch)
         if key not in self.built:
             run = writing.changed(self.run, s.patterns(), **sampler)
             self.built[key] = (
                 run,
-                writing.writer(run, batch_size=s.batch_size, guide=guide, trajectory=s.watch),
+                writing.writer(
+                    run, batch_size=s.batch_size, guide=guide, expert=expert, trajectory=s.watch
+                ),
             )
         run, write = self.built[key]
         known, allowed = writing.asked(run, prompt, s.num_samples, s.seed, s.length)
         texts = []
-        for batch in write(known, allowed, s.seed, s.prompt_scale):
+        for batch in write(known, allowed, s.seed, s.prompt_scale, s.alpha):
             if s.watch:
                 film.show(run, batch, len(texts), s.num_samples)
             ended = batch[-1] if s.watch else batch

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import diffusion
 import models
@@ -26,10 +27,15 @@ class Recipe(NamedTuple):
     shape: tuple[int]  # (L,) of one row
     loss: Callable  # (params, key, batch) -> (f32[], metrics)
     language: Any = None  # a diffusion.Automaton that every sample satisfies
+    show: Any = None  # (x_t, t, None) -> the network's input; None: x_t itself
+    table: Any = None  # f32[V, D] that an embedding starts with
+    bind: Any = None  # table -> what of this depends on it
+    learned: bool = False  # whether the table is
+    ends: Any = None  # bool[V], tokens that end a sentence; the solver "openings" asks for it
 
 
-def text(config, vocab_size: int, padded: bool = False, language=None) -> Recipe:
-    """Masked, uniform-state or autoregressive text.
+def text(config, vocab_size: int, padded: bool = False, language=None, table=None) -> Recipe:
+    """Text by any of PROCESSES.
 
     Args:
         config: a ConfigDict like configs/text.py's.
@@ -37,53 +43,108 @@ def text(config, vocab_size: int, padded: bool = False, language=None) -> Recipe
         padded: whether rows end in PAD, which attention then has to leave out.
         language: (step, final) of an automaton that every sample has to satisfy, as
             data/language.py makes it; None: anything goes.
+        table: f32[V, D] that an embedding starts with, see `rows`; None: its weights are read.
 
     Raises:
         ValueError: a name that is not there, or a pair that does not fit; tells what there is.
     """
     if language is not None:
         language = diffusion.Automaton(step=language[0], final=language[1])
-    schedule = look_up(config.process.schedule, diffusion.SURVIVALS, "process.schedule")
-    process = look_up(config.process.name, PROCESSES, "process.name")(config, vocab_size, schedule)
-    solver = token_solver(config.process.name, config.sampler, language)
+    kind = config.process.name
+    make = look_up(kind, PROCESSES, "process.name")
+    survival = look_up(config.process.schedule, diffusion.SURVIVALS, "process.schedule")
+    solver = token_solver(kind, config.sampler, language)
     fields = {k: v for k, v in config.model.items() if k not in ("name", "preset")}
     fields |= {"features": vocab_size, "vocab_size": vocab_size}
-    fields |= {"causal": config.process.name == "autoregressive", "max_seq_len": config.max_seq_len}
+    fields |= {"causal": kind == "autoregressive", "max_seq_len": config.max_seq_len}
     if fields["causal"]:
         fields["conditioning"] = "none"  # there is no noise to tell the level of
     model = models.create(config.model.name, config.model.preset, **fields)
-    apply = unpadded(model.apply) if padded and not fields["causal"] else model.apply
-    scored = diffusion.unprojected(apply) if config.process.name == "masked" else apply
+    if kind == "embedding" and table is None:
+        table = np.zeros((vocab_size, config.process.dim), np.float32)
+
+    def bind(table):
+        process = make(config.process, vocab_size, survival, table)
+        show, again = shown(config.process, process)
+        apply = model.apply
+        if show:
+            apply = (diffusion.twice if again else diffusion.once)(apply, show)
+        if hasattr(process, "evidence"):
+            apply = diffusion.informed(process, apply)
+        if padded and not fields["causal"]:
+            apply = unpadded(apply)
+        scored = diffusion.unprojected(apply) if kind == "masked" else apply
+        return {"process": process, "apply": apply, "scored": scored, "show": show}
 
     def loss(params, key, batch):
         batch = batch | {"x": batch["x"].astype(jnp.int32)}
-        return diffusion.diffusion_loss(
-            process, scored, params, key, batch,
+        now, network = at(recipe, params)
+        value, metrics = (diffusion.diffusion_loss if table is None else unjitted)(
+            now.process, now.scored, network, key, batch,
             draw_t=diffusion.stratified, total=config.batch_size,
         )  # fmt: skip
+        if table is not None and config.process.learned:
+            keys = diffusion.draws.fold(jax.random.fold_in(key, 1), batch["index"])
+            rounding = diffusion.rounding(now.process, batch["x"], keys).mean()
+            value, metrics = value + rounding, metrics | {"rounding": rounding}
+        return value, metrics
 
-    recipe = Recipe(process, solver, model, apply, scored, (config.max_seq_len,), loss, language)
+    recipe = Recipe(
+        **bind(table), solver=solver, model=model, shape=(config.max_seq_len,), loss=loss,
+        language=language, table=table, bind=bind, learned=config.process.get("learned", False),
+    )  # fmt: skip
     jax.eval_shape(lambda: initial(recipe, jax.random.key(0)))  # refuse misfits now
     return recipe
 
 
-PROCESSES = {
-    "masked": lambda c, size, schedule: diffusion.Masked(
-        mask_id=MASK, pad_id=PAD, schedule=schedule, form=c.process.form
+unjitted = diffusion.diffusion_loss.__wrapped__  # a table that is a tracer is no static argument
+
+
+def at(recipe, params):
+    """The recipe with the table that lies in its parameters, and the network's own parameters;
+    of all processes but `Embedding` both as they are."""
+    if recipe.table is None:
+        return recipe, params
+    table = params["table"] if recipe.learned else jax.lax.stop_gradient(params["table"])
+    table = table / jnp.linalg.norm(table, axis=-1, keepdims=True)
+    return recipe._replace(**recipe.bind(table)), params["network"]
+
+
+PROCESSES = {  # (the config's process group, V, a survival schedule, a table) -> process
+    "masked": lambda c, size, survival, table: diffusion.Masked(
+        mask_id=MASK, pad_id=PAD, schedule=survival, form=c.form
     ),
-    "uniform": lambda c, size, schedule: diffusion.Uniform(
-        vocab_size=size, pad_id=PAD, schedule=schedule
+    "uniform": lambda c, size, survival, table: diffusion.Uniform(
+        vocab_size=size, pad_id=PAD, schedule=survival
     ),
-    "autoregressive": lambda c, size, schedule: diffusion.Autoregressive(start_id=BOS, pad_id=PAD),
+    "sparse": lambda c, size, survival, table: diffusion.Sparse(
+        vocab_size=size, pad_id=PAD, candidates=c.candidates, form=c.loss,
+        schedule=diffusion.shifted(survival, c.shift or c.candidates),
+    ),
+    "embedding": lambda c, size, survival, table: diffusion.Embedding(
+        table=table, pad_id=PAD, form=c.loss,
+        schedule=diffusion.warped(mean=c.gamma_mean, scale=c.gamma_scale),
+    ),
+    "autoregressive": lambda c, size, survival, table: diffusion.Autoregressive(
+        start_id=BOS, pad_id=PAD
+    ),
+}  # fmt: skip
+
+
+OWN_SOLVERS = {  # of processes that have just one
+    "autoregressive": diffusion.NextToken,
+    "uniform": diffusion.Resample,
+    "sparse": diffusion.ResampleSlots,
+    "embedding": diffusion.Settle,
 }
-
-
 SOLVERS = {
     "ancestral": diffusion.Ancestral,
     "random": partial(diffusion.Ordered, order="random"),
     "confidence": partial(diffusion.Ordered, order="confidence"),
     "margin": partial(diffusion.Ordered, order="margin"),
     "entropy": partial(diffusion.Ordered, order="entropy"),
+    "content": partial(diffusion.Ordered, order=diffusion.Content()),
+    "openings": partial(diffusion.Ordered, order=diffusion.Openings()),
     "remask_cap": partial(diffusion.Remask, strategy="cap"),
     "remask_rescale": partial(diffusion.Remask, strategy="rescale", amount=0.2),
     "remask_loop": partial(diffusion.Remask, strategy="loop"),
@@ -105,26 +166,52 @@ def token_solver(process: str, c, language=None):
     filters = () if c.temperature == 1.0 else (diffusion.temperature(c.temperature),)
     filters += (diffusion.top_k(c.top_k),) if c.top_k else ()
     filters += (diffusion.top_p(c.top_p),) if c.top_p < 1.0 else ()
-    if process == "autoregressive":
-        return diffusion.NextToken(filters=filters)
-    if process == "uniform":
-        return diffusion.Resample(filters=filters)
+    if process in OWN_SOLVERS:
+        return OWN_SOLVERS[process](filters=filters)
     solver = look_up(c.solver, SOLVERS, "solver")(filters=filters, language=language)
     return diffusion.Blocks(size=c.block_size, inner=solver) if c.block_size else solver
+
+
+def shown(c, process):
+    """(x_t, t, first answer or None) -> what the network sees, None if that is x_t itself; and
+    whether it is asked a second time.
+
+    Raises:
+        ValueError: no such self-conditioning, or one that means nothing to this process.
+    """
+    again = c.get("self_conditioning", "none")
+    suits = {"none": c.name, "topk": "masked", "mean": "embedding"}
+    if look_up(again, suits, "process.self_conditioning") != c.name:
+        raise ValueError(
+            f"process.self_conditioning {again} is for {suits[again]} text; this is {c.name}"
+        )
+    if c.name == "embedding":
+        return diffusion.mean(process, c.dim), again == "mean"
+    return (diffusion.candidates(process, c.candidates), True) if again == "topk" else (None, False)
 
 
 def unpadded(apply):
     """The same network, to which what is padding in x_t is not there."""
 
     def asked(params, x, t, cond, keys=None):
-        return apply(params, x, t, cond | {"mask": x != PAD}, keys)
+        return apply(params, x, t, cond | {"mask": present(x)}, keys)
 
     return asked
 
 
+def present(x):
+    """What of x_t is not padding, bool[B, L]."""
+    if hasattr(x, "ids"):
+        return (x.ids != PAD).any(-1)
+    return x != PAD if x.ndim == 2 else (x != 0.0).any(-1)
+
+
 def initial(recipe, key):
-    """Fresh parameters."""
-    return recipe.model.init(key, jnp.zeros((1, *recipe.shape), jnp.int32), jnp.zeros(1), {})
+    """Fresh parameters; with an embedding's table beside the network's."""
+    x, t = recipe.process.prior(key[None], recipe.shape), jnp.ones(1)
+    x = recipe.show(x, t, None) if recipe.show else x
+    network = recipe.model.init(key, x, t, {})
+    return network if recipe.table is None else {"network": network, "table": recipe.table}
 
 
 def with_memory(recipe):
@@ -135,34 +222,54 @@ def with_memory(recipe):
     return replace(recipe.solver, past=recipe.model.past), remembering
 
 
-def drawer(recipe, steps: int, *, guide=False, trajectory=False):
-    """A jitted (params, key, index i32[B], known i32[B, L], scale, allowed) -> i32[B, L].
+UNIGRAM_ROWS = 16  # of noise, from which a model's unigram is read
+
+
+def drawer(recipe, steps: int, *, guide=False, expert=None, trajectory=False):
+    """A jitted (params, key, index i32[B], known i32[B, L], scale, allowed, expert_params, alpha)
+    -> i32[B, L].
 
     known: given tokens, -1 where nothing is given; scale f32[]: of guidance by them, with
-    `guide`; allowed: bool[L, V], ids that may stand at each place, or None. With `trajectory`
-    a pair of that and i32[steps + 1, B, L].
+    `guide`; allowed: bool[L, V], ids that may stand at each place, or None; alpha f32[]: the
+    diffusion's share, with `expert`, the recipe of an autoregressive model on the same tokens.
+    With `trajectory` a pair of that and i32[steps + 1, B, L].
     """
     if isinstance(recipe.solver, diffusion.NextToken):
         steps = recipe.shape[0]  # a given token is put back between any two
 
     @jax.jit
-    def draw(params, key, index, known, scale=1.0, allowed=None):
+    def draw(params, key, index, known, scale=1.0, allowed=None, expert_params=None, alpha=1.0):
+        now, params = at(recipe, params)
+        process = now.process
         bent = guide or allowed is not None  # what bends logits wants those of all places
-        solver, apply = (recipe.solver, recipe.apply) if bent else with_memory(recipe)
+        solver, apply = (now.solver, now.apply) if bent else with_memory(now)
         predict = diffusion.predictor(apply, params, {})
+        keys = diffusion.draws.fold(jax.random.key(0), jnp.arange(UNIGRAM_ROWS))
+        common = partial(diffusion.unigram, process, predict, keys, recipe.shape)
+        solver = diffusion.told(solver, log_unigram=common, ends=lambda: recipe.ends)
         if guide:
             given = (known >= 0) & (known != PAD) & (known != BOS)
             forget = lambda x: jnp.where(given, MASK, x)
             predict = diffusion.prompted(predict, forget, scale)
         if allowed is not None:
             predict = diffusion.allowed(predict, allowed)
-        clamp = lambda x, t: jnp.where(known < 0, x, known)
+        if expert is not None:
+            other = reading_along(expert, expert_params)
+            predict = diffusion.blended(
+                process, predict, other, partial(diffusion.visible, process, known), alpha, common()
+            )
         return diffusion.sample(
-            recipe.process, solver, predict, key, index, recipe.shape,
-            steps=steps, clamp=clamp, trajectory=trajectory,
+            process, solver, predict, key, index, recipe.shape,
+            steps=steps, clamp=diffusion.held(process, known), trajectory=trajectory,
         )  # fmt: skip
 
     return draw
+
+
+def reading_along(recipe, params):
+    """An autoregressive recipe as the second expert of `diffusion.blended`."""
+    predict = diffusion.predictor(diffusion.remembering(recipe.apply), params, {})
+    return diffusion.Expert(predict, recipe.model.past, recipe.process.start_id)
 
 
 def scorer(recipe):
@@ -177,8 +284,12 @@ def scorer(recipe):
         part = jax.random.fold_in(key, jnp.int32(number))
         keys_t, keys_x = diffusion.draws.split(diffusion.draws.fold(part, index))
         t = diffusion.everywhere(keys_t, number, levels)
-        xt, target = recipe.process.corrupt(keys_x, x, t)
-        return recipe.process.loss(recipe.scored(params, xt, t, {}, None), target, t)
+        now, network = at(recipe, params)
+        process = now.process
+        if getattr(process, "form", "") == "cross_entropy":
+            process = replace(process, form="bound")
+        xt, target = process.corrupt(keys_x, x, t)
+        return process.loss(now.scored(network, xt, t, {}, None), target, t)
 
     return score
 

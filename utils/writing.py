@@ -51,7 +51,7 @@ def restored(load_dir, step=None) -> Run:
     def build(config, facts):
         known["tokenizer"] = words = own_tokenizer(load_dir, facts["tokenizer"])
         padded = ends_in_padding(facts["rows"], config.max_seq_len)
-        return recipe_text.text(config, words.size, padded)
+        return recipe_text.text(config, words.size, padded)._replace(ends=sentence_ends(words))
 
     name, built, ema, config, facts = sampling.rebuilt(
         load_dir, step, build, recipe_text.initial, "train_text.py"
@@ -96,7 +96,31 @@ def changed(run: Run, patterns=(), **sampler) -> Run:
         table = language.automaton(patterns, run.tokenizer, packed=not rows["begin"])
     padded = ends_in_padding(rows, config.max_seq_len)
     built = recipe_text.text(config, run.tokenizer.size, padded, table)
-    return run._replace(recipe=built, config=config)
+    return run._replace(recipe=built._replace(ends=run.recipe.ends), config=config)
+
+
+def sentence_ends(run_tokenizer):
+    """bool[V], tokens behind which a sentence begins: those that end with a mark, and those
+    before and behind a document."""
+    ends = [(piece or "").strip().endswith((".", "!", "?")) for piece in run_tokenizer.pieces()]
+    return np.array([end or i in (BOS, EOS) for i, end in enumerate(ends)])
+
+
+def agree(run: Run, expert: Run):
+    """Raises ValueError if `expert` is no autoregressive model on the tokens and rows of `run`."""
+    kinds = [r.config.process.name for r in (run, expert)]
+    if kinds[0] == "autoregressive":
+        raise ValueError(f"--mode guided wants a diffusion model; {run.name} is autoregressive")
+    if kinds[1] != "autoregressive":
+        raise ValueError(f"--ar_dir wants an autoregressive model; {expert.name} is {kinds[1]}")
+    for what, of in (
+        ("tokenizer", lambda r: r.facts["tokenizer"]), ("row length", lambda r: r.recipe.shape[0]),
+    ):  # fmt: skip
+        if of(run) != of(expert):
+            raise ValueError(
+                f"--ar_dir wants the {what} of {run.name}, {of(run)}; {expert.name} has "
+                f"{of(expert)}"
+            )
 
 
 def sampler_of(run: Run) -> dict:
@@ -104,7 +128,8 @@ def sampler_of(run: Run) -> dict:
     out = dict(run.config.sampler)
     kind = run.config.process.name
     if kind != "masked":
-        out |= {"solver": "resample" if kind == "uniform" else "next token", "block_size": 0}
+        own = {"autoregressive": "next token", "embedding": "settle"}.get(kind, "resample")
+        out |= {"solver": own, "block_size": 0}
     if kind == "autoregressive":
         out["denoise_timesteps"] = run.recipe.shape[0]
     return out
@@ -175,35 +200,45 @@ def lasting(run: Run, fixed: int | None) -> int:
     return fixed
 
 
-def writer(run: Run, *, steps=None, batch_size=64, guide=False, trajectory=False):
-    """A function (known i32[N, L], allowed, seed, scale) -> batches of ids, N rows in all.
+def writer(
+    run: Run, *, steps=None, batch_size=64, guide=False, expert: Run | None = None, trajectory=False
+):
+    """A function (known i32[N, L], allowed, seed, scale, alpha) -> batches of ids, N rows in all.
 
     Sample i is a function of (seed, i, what is known) alone. With `guide` the prompt guides by
-    `scale`. With `trajectory` each batch is [T, B, L], hidden places holding MASK. Behind the EOS
-    of a row that is one document, all is PAD.
+    `scale`. With an expert, an autoregressive run, each step asks both models, and `alpha` is the
+    share of `run`. With `trajectory` each batch is [T, B, L], hidden places holding MASK. Behind
+    the EOS of a row that is one document, all is PAD.
 
     Raises:
-        ValueError: steps or batch_size below 1, or guidance of a model that has no <MASK>.
+        ValueError: steps or batch_size below 1, guidance of a model that has no <MASK>, or an
+            expert that does not fit.
     """
     kind, rows = run.config.process.name, run.facts["rows"]
     steps = run.config.sampler.denoise_timesteps if steps is None else steps
     if guide and kind != "masked":
         raise ValueError(f"--prompt_scale wants a masked model; {run.name} is {kind}")
+    if expert:
+        agree(run, expert)
     for name, value in (("denoise_timesteps", steps), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"--{name} wants at least 1; got {value}")
     devices = jax.device_count()
     batch_size = -(-batch_size // devices) * devices
-    draw = recipe_text.drawer(run.recipe, steps, guide=guide, trajectory=trajectory)
+    other, other_ema = (expert.recipe, expert.ema) if expert else (None, None)
+    draw = recipe_text.drawer(run.recipe, steps, guide=guide, expert=other, trajectory=trajectory)
 
-    def write(known, allowed=None, seed=0, scale=1.0):
+    def write(known, allowed=None, seed=0, scale=1.0, alpha=1.0):
+        if not 0.0 <= alpha <= 1.0:
+            raise ValueError(f"--alpha wants 0 to 1; got {alpha}")
         width = min(batch_size, -(-len(known) // devices) * devices)
         for first in range(0, len(known), width):
             some = known[first : first + width]
             full = np.resize(some, (width, known.shape[1]))  # the last batch is filled up and cut
             index = np.arange(first, first + width)
             key = jax.random.key(seed)
-            out = draw(run.ema, key, *loop.spread((index, full)), scale, allowed)
+            spread = loop.spread((index, full))
+            out = draw(run.ema, key, *spread, scale, allowed, other_ema, alpha)
             out = np.array(out[1] if trajectory else out)[..., : len(some), :]
             if rows["begin"]:
                 last = out[-1] if trajectory else out

@@ -1,0 +1,13 @@
+"""Small stories by Gaussian diffusion of embeddings: frozen random orthogonal rows.
+
+python train_text.py --config=configs/stories_embedding.py
+"""
+
+from configs import stories
+
+
+def get_config():
+    c = stories.get_config()
+    c.process.name = "embedding"
+    c.process.dim = 64
+    return c
