@@ -9,5 +9,6 @@ from configs import stories
 def get_config():
     c = stories.get_config()
     c.process.name = "embedding"
-    c.process.dim = 64
+    c.process.dim, c.process.candidates = 64, 16
+    c.process.self_conditioning = "topk"
     return c

@@ -42,13 +42,13 @@ def get_config():
     c.process.schedule = "linear"  # linear, cosine, loglinear, polynomial, geometric
     c.process.form = "weight"  # masked: weight, mean, count: one bound, ever less variance
     c.process.loss = "cross_entropy"  # sparse, embedding: cross_entropy, bound
-    c.process.candidates = 8  # slots a place of sparse; guesses a place of topk
+    c.process.candidates = 8  # slots a place of sparse; what is seen of a guess
     c.process.shift = 0.0  # sparse: noise levels crowd around alpha = 1 / shift; 0: candidates
-    c.process.self_conditioning = "none"  # none, topk (masked), mean (embedding)
+    c.process.self_conditioning = "none"  # none, topk: the network sees its first answer
     c.process.table = "random"  # embedding: random, a run's folder, a .npz, .safetensors, .txt
     c.process.dim = 64  # embedding: width of the table
     c.process.learned = False  # embedding: the table as well
-    c.process.gamma_mean = 1.0  # embedding: levels crowd around this log noise-to-signal ratio
+    c.process.gamma_mean = -0.5  # embedding: levels crowd around this log noise-to-signal ratio
     c.process.gamma_scale = 1.0  # embedding: and so closely
     # optimisation
     c.batch_size = 64  # rows a step, over all devices
@@ -67,7 +67,7 @@ def get_config():
     c.seed = 0  # of everything
     # sampling, while training and by default afterwards
     c.sampler = ConfigDict()
-    c.sampler.solver = "ancestral"  # masked: random, confidence, margin, entropy, remask_*, ...
+    c.sampler.solver = "ancestral"  # masked: random, confidence, ..., remask_*, content, openings
     c.sampler.block_size = 0  # masked: fill blocks of so many places from left to right; 0: none
     c.sampler.denoise_timesteps = 32  # solver steps
     c.sampler.temperature = 1.0  # divides the logits; 0: the likeliest

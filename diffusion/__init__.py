@@ -14,7 +14,7 @@ from diffusion.masked import Masked, everywhere, unprojected
 from diffusion.orders import Content, Openings, ranked, told
 from diffusion.sample import predictor, sample
 from diffusion.schedules import SCHEDULES, shifted
-from diffusion.self_conditioning import candidates, mean, once, twice
+from diffusion.self_conditioning import believed, candidates, likeliest, once, twice
 from diffusion.solvers import SOLVERS, Churn, Ddim, Dpm2m, Heun
 from diffusion.sparse import Beliefs, ResampleSlots, Sparse
 from diffusion.survival import SURVIVALS
@@ -33,9 +33,9 @@ __all__ = [
     "Ancestral", "Automaton", "Autoregressive", "Beliefs", "Blocks", "Churn", "Content", "Ddim",
     "Dpm2m", "Embedding", "Expert", "FirstHitting", "Gaussian", "Heun", "Masked", "NextToken",
     "Openings", "Ordered", "Remask", "Resample", "ResampleSlots", "Settle", "Sparse", "Uniform",
-    "allowed", "autoguided", "blended", "candidates", "diffusion_loss", "draws", "everywhere",
-    "guided", "held", "informed", "logit_normal", "loss_at", "mean", "once", "predictor",
-    "prompted", "ranked", "remembering", "rounding", "sample", "shifted", "straight_gamma",
-    "stratified", "temperature", "told", "top_k", "top_p", "twice", "uniform", "unigram",
-    "unprojected", "visible", "warped",
+    "allowed", "autoguided", "believed", "blended", "candidates", "diffusion_loss", "draws",
+    "everywhere", "guided", "held", "informed", "likeliest", "logit_normal", "loss_at", "once",
+    "predictor", "prompted", "ranked", "remembering", "rounding", "sample", "shifted",
+    "straight_gamma", "stratified", "temperature", "told", "top_k", "top_p", "twice", "uniform",
+    "unigram", "unprojected", "visible", "warped",
 ]  # fmt: skip

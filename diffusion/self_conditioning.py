@@ -1,15 +1,18 @@
-"""A network that is asked twice: the second time it sees what it said the first.
+"""What a network is shown of x_t, and of its own first answer if it is asked twice.
 
 The first answer comes from x_t alone and carries no gradient (arXiv:2208.04202, sec. 2.2), so
-the two together are a network of x_t like any other, and every bound holds for it. What is
-shown of an answer depends on the state: `candidates` for tokens, `mean` for vectors.
+the two together are a network of x_t like any other, and every bound holds for it.
+
+A `show` is (x_t, t, first answer or None) -> the network's input. Where noise leaves every place
+half known, what to show is what each place by itself makes of its noise, as candidates with
+probabilities: raw slots or vectors are mostly noise, and a network that has to clean them up
+before it can read does not learn to read (EXPERIMENTS.md). The first answer adds the prior.
 """
 
 import jax
 import jax.numpy as jnp
 
 from diffusion import draws
-from diffusion.schedules import levels
 from diffusion.sparse import Beliefs
 
 
@@ -64,15 +67,27 @@ def candidates(process, k):
     return show
 
 
-def mean(process, dim):
-    """Of vectors: x_t at unit scale, and beside it the mean of what is guessed, 0 if nothing."""
+def believed(process):
+    """Of slots: the same ids, with what each place by itself would make of them: the share
+    p(id | slots) of an id under a flat prior, spread over its slots. Where noise is all there
+    is shares are 1 / V, and next to nothing comes in; two slots that agree outweigh the rest."""
 
     def show(x, t, out):
-        l = levels(process.schedule, t, like=x)
-        x_unit = x * jax.lax.rsqrt(l.alpha**2 / dim + l.sigma**2)
-        guess = jnp.zeros_like(x)
-        if out is not None:
-            guess, _ = process.split(out + process.evidence(x, t), x, t)
-        return jnp.concatenate([x_unit, guess * dim**0.5], -1)
+        alone = jax.nn.softmax(process.evidence(x, t))
+        share = jnp.take_along_axis(alone, x.ids, -1)
+        same = (x.ids[..., :, None] == x.ids[..., None, :]).sum(-1)
+        return Beliefs(x.ids, share / same)
+
+    return show
+
+
+def likeliest(process, k):
+    """Of any state that has `evidence`: the k ids, with their probabilities, that are likeliest
+    given what is known: at first what each place by itself says, then the first answer too."""
+
+    def show(x, t, out):
+        known = process.evidence(x, t) if out is None else out + process.evidence(x, t)
+        probs, ids = jax.lax.top_k(jax.nn.softmax(process.speakable(known)), k)
+        return Beliefs(ids, probs)
 
     return show

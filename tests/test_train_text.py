@@ -36,9 +36,20 @@ def logged(workdir, name="loss"):
     return {r["step"]: r[name] for r in rows if name in r}
 
 
-@pytest.mark.parametrize("process", ["masked", "uniform", "autoregressive"])
+@pytest.mark.parametrize(
+    "process",
+    [
+        ["masked"], ["uniform"], ["autoregressive"], ["sparse", "--model.name", "bilateral"],
+        ["sparse", "--process.candidates", "2", "--process.loss", "bound"],
+        ["embedding", "--process.dim", "16"],
+        ["embedding", "--process.dim", "16", "--process.learned", "1"],
+        ["masked", "--process.self_conditioning", "topk"],
+        ["sparse", "--process.self_conditioning", "topk"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
 def test_three_steps_of_every_process(train, tmp_path, process):
-    refusal, out = train(tmp_path, "--max_steps", "3", "--process.name", process)
+    refusal, out = train(tmp_path, "--max_steps", "3", "--process.name", *process)
     assert refusal == "" and "done: 3 steps" in out
     assert re.search(r"bound [\d.]+ \+- [\d.]+ nats/token.*true entropy 0.4006", out)
     bound = logged(tmp_path, "nats_per_token")[3]
@@ -50,18 +61,20 @@ def test_three_steps_of_every_process(train, tmp_path, process):
 FILES = {
     "tinystories_cpu": ("train.txt", "heldout.txt"),
     "tinystories": ("train.txt", "heldout.txt"),
+    "tinystories_sdd": ("train.txt", "heldout.txt"),
     "shakespeare": ("input.txt",),
+    "shakespeare_embedding": ("input.txt",),
     "text8": ("text8",),
 }
 
 
-@pytest.mark.parametrize("name", ["stories", *FILES])
+@pytest.mark.parametrize("name", ["stories", "stories_sparse", "stories_embedding", *FILES])
 def test_three_steps_of_every_config(script, tmp_path, name):
     rng, words = (
         np.random.default_rng(0),
         ["once", "upon", "a", "time", "there", "was", "an", "old", "owl"],
     )
-    folder = tmp_path / name.removesuffix("_cpu")
+    folder = tmp_path / name.split("_")[0]
     folder.mkdir()
     for file in FILES.get(name, ()):
         (folder / file).write_text(" ".join(rng.choice(words, 3000)))
@@ -70,8 +83,10 @@ def test_three_steps_of_every_config(script, tmp_path, name):
     refusal, out = script("train_text.py", *words)
     assert refusal == "" and "done: 3 steps" in out
     line = next(line for line in out.splitlines() if line.startswith("step      3/3"))
-    for told in ("loss", "bits_per_char", "masked_accuracy", "mask_rate", "tokens/s", "left"):
+    noise = "mask" if "masked_accuracy" in line else "noise"
+    for told in ("loss", "bits_per_char", f"{noise}_rate", "accuracy", "tokens/s", "left"):
         assert told in line
+    assert (noise == "noise") == name.endswith(("_sparse", "_embedding", "_sdd"))
 
 
 def test_padding_is_seen_by_nobody(tmp_path):

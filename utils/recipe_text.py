@@ -180,14 +180,16 @@ def shown(c, process):
         ValueError: no such self-conditioning, or one that means nothing to this process.
     """
     again = c.get("self_conditioning", "none")
-    suits = {"none": c.name, "topk": "masked", "mean": "embedding"}
-    if look_up(again, suits, "process.self_conditioning") != c.name:
-        raise ValueError(
-            f"process.self_conditioning {again} is for {suits[again]} text; this is {c.name}"
-        )
-    if c.name == "embedding":
-        return diffusion.mean(process, c.dim), again == "mean"
-    return (diffusion.candidates(process, c.candidates), True) if again == "topk" else (None, False)
+    twice = look_up(again, {"none": False, "topk": True}, "process.self_conditioning")
+    if twice and c.name == "autoregressive":
+        raise ValueError("process.self_conditioning topk wants diffusion; this is autoregressive")
+    if c.name == "masked":
+        return (diffusion.candidates(process, c.candidates) if twice else None), twice
+    if c.name == "sparse" and not twice:
+        return diffusion.believed(process), False
+    if c.name == "embedding" or twice:
+        return diffusion.likeliest(process, c.candidates), twice
+    return None, False
 
 
 def unpadded(apply):

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 import models
-from diffusion.masked import Masked
-from diffusion.self_conditioning import candidates, once, twice
 from diffusion.sparse import Beliefs, even
 
 SIZE = dict(features=9, vocab_size=9, preset="debug", max_seq_len=6)
@@ -64,37 +62,3 @@ def test_a_transformer_takes_the_mean_of_candidates():
     apply = network("transformer")
     single = IDS[..., :1]
     np.testing.assert_allclose(apply(even(single)), apply(single[..., 0]), atol=1e-5)
-
-
-def test_a_network_asked_twice_sees_its_own_candidates_at_hidden_places_only():
-    process = Masked(mask_id=3)
-    x = jnp.array([[0, 3, 2, 3], [3, 3, 1, 5]])
-    show = candidates(process, 2)
-    out = jax.random.normal(jax.random.key(0), (2, 4, 9)).at[..., 3].set(50.0)
-    seen = show(x, None, out)
-    hidden = np.asarray(x == 3)
-    assert (np.asarray(seen.ids[..., 0]) == np.asarray(x)).all()
-    assert (np.asarray(seen.probs[..., 1:].sum(-1)) > 0)[hidden].all()
-    assert (np.asarray(seen.probs[..., 1:]) == 0)[~hidden].all()
-    assert not (np.asarray(seen.ids[..., 1:]) == 3)[hidden].any(), "<MASK> is no guess"
-
-    told = []
-
-    def apply(params, x, t, cond, keys=None):
-        told.append(x)
-        return out
-
-    asked = twice(apply, show)
-    asked(None, x, jnp.ones(2), {})
-    assert (told[0].probs[..., 1:] == 0).all() and (told[1].probs == seen.probs).all()
-    told.clear()
-    once(apply, show)(None, x, jnp.ones(2), {})
-    assert len(told) == 1 and (told[0].probs[..., 1:] == 0).all()
-    told.clear()
-    keys = jax.random.split(jax.random.key(0), 400)
-    many = jnp.broadcast_to(x[:1], (400, 4))
-    twice(lambda p, x, *a: told.append(x) or jnp.tile(out[:1], (400, 1, 1)), show)(
-        None, many, jnp.ones(400), {}, keys
-    )
-    share = float((told[1].probs[..., 1:].sum((-1, -2)) > 0).mean())
-    assert 0.4 < share < 0.6

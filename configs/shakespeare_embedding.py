@@ -1,0 +1,14 @@
+"""Shakespeare's letters by Gaussian diffusion of embeddings: frozen orthogonal rows. Not run yet.
+
+python train_text.py --config=configs/shakespeare_embedding.py --data_dir PATH
+"""
+
+from configs import shakespeare
+
+
+def get_config():
+    c = shakespeare.get_config()
+    c.process.name = "embedding"
+    c.process.dim, c.process.candidates = 96, 16
+    c.process.self_conditioning = "topk"
+    return c

@@ -1,0 +1,14 @@
+"""TinyStories by sparse-distribution diffusion, eight candidates a place. Not run yet.
+
+python train_text.py --config=configs/tinystories_sdd.py --data_dir PATH
+
+"""
+
+from configs import tinystories
+
+
+def get_config():
+    c = tinystories.get_config()
+    c.model.name = "bilateral"
+    c.process.name = "sparse"
+    return c
