@@ -11,4 +11,5 @@ def get_config():
     c.process.name = "embedding"
     c.process.dim, c.process.candidates = 64, 16
     c.process.self_conditioning = "topk"
+    c.max_steps = 3_900
     return c

@@ -1,6 +1,7 @@
-"""Small stories by sparse-distribution diffusion: eight candidates a place.
+"""Small stories by sparse-distribution diffusion: eight candidates a place, asked twice.
 
-python train_text.py --config=configs/stories_sparse.py
+    python train_text.py --config=configs/stories_sparse.py
+    python train_text.py --config=configs/stories_sparse.py --model.name bilateral   # slower here
 """
 
 from configs import stories
@@ -8,6 +9,7 @@ from configs import stories
 
 def get_config():
     c = stories.get_config()
-    c.model.name = "bilateral"
     c.process.name = "sparse"
+    c.process.self_conditioning = "topk"
+    c.max_steps = 3_900
     return c

@@ -10,5 +10,5 @@ from configs import tinystories
 def get_config():
     c = tinystories.get_config()
     c.model.name = "bilateral"
-    c.process.name = "sparse"
+    c.process.name, c.process.self_conditioning = "sparse", "topk"
     return c
