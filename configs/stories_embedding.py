@@ -1,4 +1,4 @@
-"""Small stories by Gaussian diffusion of embeddings: frozen random orthogonal rows.
+"""Small stories by Gaussian diffusion of embeddings: frozen random rows: 0.696 in 19 CPU min.
 
 python train_text.py --config=configs/stories_embedding.py
 """
