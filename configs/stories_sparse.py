@@ -1,7 +1,7 @@
 """Small stories by sparse-distribution diffusion: eight candidates a place, 0.591 in 18 CPU min.
 
-python train_text.py --config=configs/stories_sparse.py
-python train_text.py --config=configs/stories_sparse.py --model.name bilateral   # slower here
+    python train_text.py --config=configs/stories_sparse.py
+    python train_text.py --config=configs/stories_sparse.py --model.name bilateral   # slower here
 """
 
 from configs import stories
