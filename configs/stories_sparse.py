@@ -2,6 +2,8 @@
 
     python train_text.py --config=configs/stories_sparse.py
     python train_text.py --config=configs/stories_sparse.py --model.name bilateral   # slower here
+
+The network is asked twice: without its first answer 0.751 after 2,400 of 4,800 steps.
 """
 
 from configs import stories
