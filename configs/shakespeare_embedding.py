@@ -1,6 +1,8 @@
 """Shakespeare's letters by Gaussian diffusion of embeddings: frozen orthogonal rows. Not run yet.
 
-python train_text.py --config=configs/shakespeare_embedding.py --data_dir PATH
+    python train_text.py --config=configs/shakespeare_embedding.py --data_dir PATH
+
+PATH/shakespeare as for configs/shakespeare.py.
 """
 
 from configs import shakespeare
