@@ -1,7 +1,8 @@
 """TinyStories by sparse-distribution diffusion, eight candidates a place. Not run yet.
 
-python train_text.py --config=configs/tinystories_sdd.py --data_dir PATH
+    python train_text.py --config=configs/tinystories_sdd.py --data_dir PATH
 
+PATH/tinystories as for configs/tinystories.py.
 """
 
 from configs import tinystories

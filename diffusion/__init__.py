@@ -4,7 +4,7 @@ from diffusion import draws
 from diffusion.autoregressive import Autoregressive, NextToken, remembering
 from diffusion.blend import Expert, blended, unigram
 from diffusion.constraints import Automaton, allowed
-from diffusion.embedding import Embedding, Settle, rounding, straight_gamma, warped
+from diffusion.embedding import Embedding, rounding, straight_gamma, warped
 from diffusion.evidence import informed
 from diffusion.gaussian import TARGETS, WEIGHTS, Gaussian
 from diffusion.given import held, visible
@@ -12,14 +12,15 @@ from diffusion.guidance import autoguided, guided, prompted
 from diffusion.loss import diffusion_loss, logit_normal, loss_at, stratified, uniform
 from diffusion.masked import Masked, everywhere, unprojected
 from diffusion.orders import Content, Openings, ranked, told
+from diffusion.resample import Resample
 from diffusion.sample import predictor, sample
 from diffusion.schedules import SCHEDULES, shifted
 from diffusion.self_conditioning import believed, candidates, likeliest, once, twice
 from diffusion.solvers import SOLVERS, Churn, Ddim, Dpm2m, Heun
-from diffusion.sparse import Beliefs, ResampleSlots, Sparse
+from diffusion.sparse import Beliefs, Sparse
 from diffusion.survival import SURVIVALS
 from diffusion.tokens import temperature, top_k, top_p
-from diffusion.uniform_state import Resample, Uniform
+from diffusion.uniform_state import Uniform
 from diffusion.unmask import Ancestral, Blocks, FirstHitting, Ordered, Remask
 
 TIMES = {
@@ -32,7 +33,7 @@ __all__ = [
     "SCHEDULES", "SOLVERS", "SURVIVALS", "TARGETS", "TIMES", "WEIGHTS",
     "Ancestral", "Automaton", "Autoregressive", "Beliefs", "Blocks", "Churn", "Content", "Ddim",
     "Dpm2m", "Embedding", "Expert", "FirstHitting", "Gaussian", "Heun", "Masked", "NextToken",
-    "Openings", "Ordered", "Remask", "Resample", "ResampleSlots", "Settle", "Sparse", "Uniform",
+    "Openings", "Ordered", "Remask", "Resample", "Sparse", "Uniform",
     "allowed", "autoguided", "believed", "blended", "candidates", "diffusion_loss", "draws",
     "everywhere", "guided", "held", "informed", "likeliest", "logit_normal", "loss_at", "once",
     "predictor", "prompted", "ranked", "remembering", "rounding", "sample", "shifted",

@@ -13,14 +13,13 @@ What a text is becomes clear where about one slot in K is right, at alpha near 1
 shift the schedule by K (`schedules.shifted`): logit(alpha) is then spread around -log K.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from diffusion import draws, survival, tokens
+from diffusion import draws, survival
 from diffusion.masked import cross_entropy
 from diffusion.schedules import Schedule, levels
 from diffusion.uniform_state import Changed, divergence, draw_ids, log_rho, resampled
@@ -32,7 +31,7 @@ class Beliefs(NamedTuple):
     """A sparse distribution at each place. An id may come twice: its shares add up."""
 
     ids: jax.Array  # i32[B, L, K]
-    probs: jax.Array  # f32[B, L, K], sums to 1
+    probs: jax.Array  # f32[B, L, K], sums to 1 or less: the rest is any id's
 
 
 def even(ids) -> Beliefs:
@@ -119,6 +118,10 @@ class Sparse:
     def noise(self, keys, shape):
         return draw_ids(keys, (*shape, self.candidates), self.vocab_size)
 
+    def back(self, keys, x, token, t, s):
+        """Slots ~ q(c_s | c_t, token) for i32[B, L]; at s = 0 all are the token."""
+        return even(resampled(self, keys, x.ids, token[..., None], t, s))
+
     def decode(self, x):
         """The id that most is believed of, i32[B, L]."""
         same = x.ids[..., :, None] == x.ids[..., None, :]
@@ -132,26 +135,3 @@ class Sparse:
     def speakable(self, logits):
         """Every id may be said."""
         return logits.astype(jnp.float32)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ResampleSlots:
-    """Ancestral step of `Sparse`: one x ~ p a place, then each slot ~ q(c_s | c_t, x).
-
-    One guess for all slots of a place keeps them of one mind. The last step says the likeliest.
-
-    Attributes:
-        filters: logits -> logits functions, applied in order; see `unmask`.
-    """
-
-    filters: tuple[Callable[[jax.Array], jax.Array], ...] = ()
-
-    def start(self, x):
-        return ()
-
-    def step(self, process, predict, keys, x, t, s, memory):
-        keys_guess, keys_slots = draws.split(keys)
-        logits = tokens.filtered(process.speakable(predict(x, t)), self.filters)
-        guess = tokens.categorical(draws.uniform(keys_guess, logits.shape[1:-1]), logits)
-        guess = jnp.where(s > 0, guess, logits.argmax(-1))[..., None]
-        return even(resampled(process, keys_slots, x.ids, guess, t, s)), memory

@@ -17,14 +17,13 @@ the token at hand and rho = q(x | x) / q(b | x) = 1 + alpha V / (1 - alpha),
 posterior into q(b | x_hat) / q(a | x_hat) instead is not a bound: p has seen a already.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from diffusion import draws, survival, unmask
+from diffusion import draws, survival
 from diffusion.schedules import Schedule, levels
 
 
@@ -70,6 +69,10 @@ class Uniform:
 
     def prior(self, keys, shape):
         return draw_ids(keys, shape, self.vocab_size)
+
+    def back(self, keys, x, token, t, s):
+        """x_s ~ q(x_s | x_t, token), i32[B, L] all; at s = 0 the token."""
+        return resampled(self, keys, x, token, t, s)
 
     def decode(self, x):
         return x
@@ -123,30 +126,10 @@ def divergence(logits, target, alpha, sigma):
     return terms.sum(-1) / size
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Resample:
-    """Ancestral step of `Uniform`: first x ~ p, then x_s ~ q(x_s | x_t, x).
-
-    Both draws are exact in float32, and no table over V^2 is formed: given x, the token stays,
-    becomes x, or is drawn afresh from all ids.
-
-    Attributes:
-        filters: logits -> logits functions, applied in order; see `unmask`.
-    """
-
-    filters: tuple[Callable[[jax.Array], jax.Array], ...] = ()
-
-    def start(self, x):
-        return ()
-
-    def step(self, process, predict, keys, x, t, s, memory):
-        keys_guess, keys_new = draws.split(keys)
-        guess, _ = unmask.guess(process, predict, keys_guess, x, t, self.filters)
-        return resampled(process, keys_new, x, guess, t, s), memory
-
-
 def resampled(process, keys, x, guess, t, s):
-    """x_s ~ q(x_s | x_t, x = guess), ids like x; guess broadcasts to x. At s = 0 the guess."""
+    """x_s ~ q(x_s | x_t, x = guess), ids like x; guess broadcasts to x. At s = 0 the guess.
+
+    Given the guess, a token stays, becomes the guess, or is drawn afresh from all ids."""
     keys_choice, keys_fresh = draws.split(keys)
     now, then = levels(process.schedule, t), levels(process.schedule, s)
     size = process.vocab_size

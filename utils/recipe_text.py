@@ -1,4 +1,4 @@
-"""Where names become things, for text: the twin of recipe.py."""
+"""Where names become things, for text: the twin of recipe.py; recipe_process.py has the names."""
 
 import math
 from collections.abc import Callable
@@ -14,6 +14,7 @@ import diffusion
 import models
 from data.tokenizer import BOS, MASK, PAD
 from models import look_up
+from utils.recipe_process import PROCESSES, shown, token_solver
 
 
 class Recipe(NamedTuple):
@@ -43,7 +44,8 @@ def text(config, vocab_size: int, padded: bool = False, language=None, table=Non
         padded: whether rows end in PAD, which attention then has to leave out.
         language: (step, final) of an automaton that every sample has to satisfy, as
             data/language.py makes it; None: anything goes.
-        table: f32[V, D] that an embedding starts with, see `rows`; None: its weights are read.
+        table: f32[V, D] that an embedding starts with, see recipe_table.py; None: one comes
+            with the weights.
 
     Raises:
         ValueError: a name that is not there, or a pair that does not fit; tells what there is.
@@ -65,10 +67,8 @@ def text(config, vocab_size: int, padded: bool = False, language=None, table=Non
 
     def bind(table):
         process = make(config.process, vocab_size, survival, table)
-        show, again = shown(config.process, process)
-        apply = model.apply
-        if show:
-            apply = (diffusion.twice if again else diffusion.once)(apply, show)
+        show, ask = shown(config.process, process)
+        apply = ask(model.apply, show) if show else model.apply
         if hasattr(process, "evidence"):
             apply = diffusion.informed(process, apply)
         if padded and not fields["causal"]:
@@ -108,88 +108,6 @@ def at(recipe, params):
     table = params["table"] if recipe.learned else jax.lax.stop_gradient(params["table"])
     table = table / jnp.linalg.norm(table, axis=-1, keepdims=True)
     return recipe._replace(**recipe.bind(table)), params["network"]
-
-
-PROCESSES = {  # (the config's process group, V, a survival schedule, a table) -> process
-    "masked": lambda c, size, survival, table: diffusion.Masked(
-        mask_id=MASK, pad_id=PAD, schedule=survival, form=c.form
-    ),
-    "uniform": lambda c, size, survival, table: diffusion.Uniform(
-        vocab_size=size, pad_id=PAD, schedule=survival
-    ),
-    "sparse": lambda c, size, survival, table: diffusion.Sparse(
-        vocab_size=size, pad_id=PAD, candidates=c.candidates, form=c.loss,
-        schedule=diffusion.shifted(survival, c.shift or c.candidates),
-    ),
-    "embedding": lambda c, size, survival, table: diffusion.Embedding(
-        table=table, pad_id=PAD, form=c.loss,
-        schedule=diffusion.warped(mean=c.gamma_mean, scale=c.gamma_scale),
-    ),
-    "autoregressive": lambda c, size, survival, table: diffusion.Autoregressive(
-        start_id=BOS, pad_id=PAD
-    ),
-}  # fmt: skip
-
-
-OWN_SOLVERS = {  # of processes that have just one
-    "autoregressive": diffusion.NextToken,
-    "uniform": diffusion.Resample,
-    "sparse": diffusion.ResampleSlots,
-    "embedding": diffusion.Settle,
-}
-SOLVERS = {
-    "ancestral": diffusion.Ancestral,
-    "random": partial(diffusion.Ordered, order="random"),
-    "confidence": partial(diffusion.Ordered, order="confidence"),
-    "margin": partial(diffusion.Ordered, order="margin"),
-    "entropy": partial(diffusion.Ordered, order="entropy"),
-    "content": partial(diffusion.Ordered, order=diffusion.Content()),
-    "openings": partial(diffusion.Ordered, order=diffusion.Openings()),
-    "remask_cap": partial(diffusion.Remask, strategy="cap"),
-    "remask_rescale": partial(diffusion.Remask, strategy="rescale", amount=0.2),
-    "remask_loop": partial(diffusion.Remask, strategy="loop"),
-    "first_hitting": diffusion.FirstHitting,
-}
-
-
-def token_solver(process: str, c, language=None):
-    """The solver that fits a process, as a config's `sampler` group describes it.
-
-    Raises:
-        ValueError: no such solver, or a value that means nothing.
-    """
-    for name, least in (("temperature", 0.0), ("top_k", 0), ("top_p", 0.0), ("block_size", 0)):
-        if not c[name] >= least:
-            raise ValueError(f"--{name} wants {least} or more; got {c[name]}")
-    if not 0.0 < c.top_p <= 1.0:
-        raise ValueError(f"--top_p wants a share above 0, at most 1; got {c.top_p}")
-    filters = () if c.temperature == 1.0 else (diffusion.temperature(c.temperature),)
-    filters += (diffusion.top_k(c.top_k),) if c.top_k else ()
-    filters += (diffusion.top_p(c.top_p),) if c.top_p < 1.0 else ()
-    if process in OWN_SOLVERS:
-        return OWN_SOLVERS[process](filters=filters)
-    solver = look_up(c.solver, SOLVERS, "solver")(filters=filters, language=language)
-    return diffusion.Blocks(size=c.block_size, inner=solver) if c.block_size else solver
-
-
-def shown(c, process):
-    """(x_t, t, first answer or None) -> what the network sees, None if that is x_t itself; and
-    whether it is asked a second time.
-
-    Raises:
-        ValueError: no such self-conditioning, or one that means nothing to this process.
-    """
-    again = c.get("self_conditioning", "none")
-    twice = look_up(again, {"none": False, "topk": True}, "process.self_conditioning")
-    if twice and c.name == "autoregressive":
-        raise ValueError("process.self_conditioning topk wants diffusion; this is autoregressive")
-    if c.name == "masked":
-        return (diffusion.candidates(process, c.candidates) if twice else None), twice
-    if c.name == "sparse" and not twice:
-        return diffusion.believed(process), False
-    if c.name == "embedding" or twice:
-        return diffusion.likeliest(process, c.candidates), twice
-    return None, False
 
 
 def unpadded(apply):

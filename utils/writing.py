@@ -128,7 +128,7 @@ def sampler_of(run: Run) -> dict:
     out = dict(run.config.sampler)
     kind = run.config.process.name
     if kind != "masked":
-        own = {"autoregressive": "next token", "embedding": "settle"}.get(kind, "resample")
+        own = "next token" if kind == "autoregressive" else "resample"
         out |= {"solver": own, "block_size": 0}
     if kind == "autoregressive":
         out["denoise_timesteps"] = run.recipe.shape[0]

@@ -10,13 +10,14 @@ import pytest
 from diffusion import draws
 from diffusion.autoregressive import Fed
 from diffusion.blend import Expert, blended, unigram
-from diffusion.embedding import Embedding, Settle
+from diffusion.embedding import Embedding
 from diffusion.masked import Masked
+from diffusion.resample import Resample
 from diffusion.sample import sample
 from diffusion.solvers import Ddim
-from diffusion.sparse import ResampleSlots, Sparse
+from diffusion.sparse import Sparse
 from diffusion.tokens import temperature
-from diffusion.uniform_state import Resample, Uniform
+from diffusion.uniform_state import Uniform
 from diffusion.unmask import Ancestral, Blocks, FirstHitting, Ordered, Remask
 
 V, L, MASK, START = 5, 6, 5, 7
@@ -98,8 +99,8 @@ PAIRS = {
     "first hitting": (Masked(mask_id=MASK), FirstHitting(filters=COLD)),
     "blocks": (Masked(mask_id=MASK), Blocks(size=2, inner=Ancestral(filters=COLD))),
     "uniform": (Uniform(vocab_size=V), Resample(filters=COLD)),
-    "sparse": (Sparse(vocab_size=V, candidates=3), ResampleSlots(filters=COLD)),
-    "embedding": (Embedding(table=ROWS), Settle(filters=COLD)),
+    "sparse": (Sparse(vocab_size=V, candidates=3), Resample(filters=COLD, likeliest_last=True)),
+    "embedding": (Embedding(table=ROWS), Resample(filters=COLD)),
     "embedding, ddim": (Embedding(table=ROWS, filters=COLD), Ddim()),
 }
 

@@ -10,7 +10,8 @@ import pytest
 
 from data.embeddings import random_table
 from diffusion import Churn, Ddim, Dpm2m, Heun, draws, everywhere, sample, top_k
-from diffusion.embedding import Embedding, Rows, Settle, rounding, straight_gamma, warped
+from diffusion.embedding import Embedding, Rows, rounding, straight_gamma, warped
+from diffusion.resample import Resample
 from diffusion.schedules import levels
 
 V, L, PAD = 3, 2, 0
@@ -281,7 +282,7 @@ def drawn(solver, steps, n=4000):
 
 @pytest.mark.parametrize(
     "solver, steps",
-    [(Settle(), 200), (Ddim(), 200), (Ddim(eta=1.0), 200), (Heun(), 40), (Dpm2m(), 40), (Churn(), 60)],
+    [(Resample(), 200), (Ddim(), 200), (Ddim(eta=1.0), 200), (Heun(), 40), (Dpm2m(), 40), (Churn(), 60)],
     ids=["settle", "ddim", "ddpm", "heun", "dpm2m", "churn"],
 )  # fmt: skip
 def test_solvers_with_the_exact_posterior_draw_the_joint(solver, steps):
@@ -289,7 +290,7 @@ def test_solvers_with_the_exact_posterior_draw_the_joint(solver, steps):
 
 
 def test_one_step_forgets_the_joint():
-    assert drawn(Settle(), 1) > 100  # so the test above can fail
+    assert drawn(Resample(), 1) > 100  # so the test above can fail
 
 
 def test_settle_draws_from_the_gaussian_posterior_and_lands_on_rows():
@@ -297,7 +298,7 @@ def test_settle_draws_from_the_gaussian_posterior_and_lands_on_rows():
     sure = lambda z, t: jnp.broadcast_to(50.0 * jax.nn.one_hot(2, V), (*z.shape[:2], V))
     now, later = levels(straight_gamma, t), levels(straight_gamma, s)
     z = jnp.broadcast_to(jnp.array([0.3, -1.1]), (n, 1, 2))
-    new, _ = Settle().step(TOY, sure, keys(n), z, t, s, ())
+    new, _ = Resample().step(TOY, sure, keys(n), z, t, s, ())
     # textbook form: precision of q(z_s | e) plus that of q(z_t | z_s)
     a = now.alpha / later.alpha
     between = now.sigma**2 - (a * later.sigma) ** 2
@@ -305,7 +306,7 @@ def test_settle_draws_from_the_gaussian_posterior_and_lands_on_rows():
     mean = variance * (later.alpha * TABLE[2] / later.sigma**2 + a * z[0, 0] / between)
     np.testing.assert_allclose(new.mean((0, 1)), mean, atol=4 * np.sqrt(variance / n))
     np.testing.assert_allclose(new.var((0, 1)), variance, rtol=4 * np.sqrt(2 / n))
-    last, _ = Settle().step(TOY, sure, keys(n), z, t, jnp.float32(0.0), ())
+    last, _ = Resample().step(TOY, sure, keys(n), z, t, jnp.float32(0.0), ())
     assert (last == TABLE[2]).all()
 
 
@@ -314,8 +315,8 @@ def test_settle_obeys_its_filters_and_never_says_padding():
     draw = lambda solver: sample(
         MANY, solver, flat, jax.random.key(0), jnp.arange(50), (30,), steps=3
     )
-    assert (draw(Settle(filters=(top_k(1),))) == 5).all()
-    free = draw(Settle())
+    assert (draw(Resample(filters=(top_k(1),))) == 5).all()
+    free = draw(Resample())
     assert (free != PAD).all() and len(np.unique(free)) == 39
 
 

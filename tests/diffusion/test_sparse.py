@@ -9,8 +9,9 @@ import pytest
 
 from diffusion import draws, shifted, survival
 from diffusion.evidence import informed
+from diffusion.resample import Resample
 from diffusion.sample import sample
-from diffusion.sparse import Beliefs, ResampleSlots, Sparse, even
+from diffusion.sparse import Beliefs, Sparse, even
 from diffusion.uniform_state import Changed, Uniform
 
 V, L, PAD = 3, 2, 9
@@ -121,7 +122,13 @@ def test_ancestral_steps_with_the_exact_posterior_draw_the_joint():
     process, n = Sparse(vocab_size=V, candidates=2), 6000
     draw = jax.jit(
         lambda key: sample(
-            process, ResampleSlots(), exact(process), key, jnp.arange(n), (L,), steps=200
+            process,
+            Resample(likeliest_last=True),
+            exact(process),
+            key,
+            jnp.arange(n),
+            (L,),
+            steps=200,
         )
     )
     seen = np.bincount(np.asarray(draw(jax.random.key(3))) @ [3, 1], minlength=V**L)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from diffusion import draws, survival
+from diffusion.resample import Resample
 from diffusion.sample import sample
-from diffusion.uniform_state import Changed, Resample, Uniform, divergence
+from diffusion.uniform_state import Changed, Uniform, divergence
 
 V, L, PAD = 3, 3, 9
 WORLD = np.array(list(itertools.product(range(V), repeat=L)))

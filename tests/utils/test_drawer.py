@@ -9,7 +9,7 @@ from data.tokenizer import BOS, MASK, PAD
 from diffusion import Autoregressive, Masked
 from diffusion.tokens import temperature
 from models import Model
-from utils import recipe_text
+from utils import recipe_process, recipe_text
 
 V, L = 12, 6
 TEXT = np.array([6, 9, 5, 11, 8, 7])
@@ -31,7 +31,7 @@ def next_id(params, x, t, cond, keys=None):
 
 def recipe(name, ends=None):
     process = Masked(mask_id=MASK, pad_id=PAD)
-    solver = recipe_text.SOLVERS[name](**COLD)
+    solver = recipe_process.SOLVERS[name](**COLD)
     return recipe_text.Recipe(process, solver, None, sure, sure, (L,), None, ends=ends)
 
 
