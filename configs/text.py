@@ -45,6 +45,7 @@ def get_config():
     c.process.candidates = 8  # slots a place of sparse; what is seen of a guess
     c.process.shift = 0.0  # sparse: noise levels crowd around alpha = 1 / shift; 0: candidates
     c.process.self_conditioning = "none"  # none, topk: the network sees its first answer
+    c.process.spread = 0.0  # sparse, embedding: how far the clocks of places lie apart, below 1
     c.process.table = "random"  # embedding: random, a run's folder, a .npz, .safetensors, .txt
     c.process.dim = 64  # embedding: width of the table
     c.process.learned = False  # embedding: the table as well

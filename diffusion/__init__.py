@@ -3,6 +3,7 @@
 from diffusion import draws
 from diffusion.autoregressive import Autoregressive, NextToken, remembering
 from diffusion.blend import Expert, blended, unigram
+from diffusion.clocks import clock
 from diffusion.constraints import Automaton, allowed
 from diffusion.embedding import Embedding, rounding, straight_gamma, warped
 from diffusion.evidence import informed
@@ -34,9 +35,9 @@ __all__ = [
     "Ancestral", "Automaton", "Autoregressive", "Beliefs", "Blocks", "Churn", "Content", "Ddim",
     "Dpm2m", "Embedding", "Expert", "FirstHitting", "Gaussian", "Heun", "Masked", "NextToken",
     "Openings", "Ordered", "Remask", "Resample", "Sparse", "Uniform",
-    "allowed", "autoguided", "believed", "blended", "candidates", "diffusion_loss", "draws",
-    "everywhere", "guided", "held", "informed", "likeliest", "logit_normal", "loss_at", "once",
-    "predictor", "prompted", "ranked", "remembering", "rounding", "sample", "shifted",
+    "allowed", "autoguided", "believed", "blended", "candidates", "clock", "diffusion_loss",
+    "draws", "everywhere", "guided", "held", "informed", "likeliest", "logit_normal", "loss_at",
+    "once", "predictor", "prompted", "ranked", "remembering", "rounding", "sample", "shifted",
     "straight_gamma", "stratified", "temperature", "told", "top_k", "top_p", "twice", "uniform",
     "unigram", "unprojected", "visible", "warped",
 ]  # fmt: skip

@@ -45,7 +45,7 @@ def blended(process, predict, expert: Expert, seen, alpha, log_unigram):
     def blend(x, t):
         logits = process.speakable(predict(x, t))
         log_p, given = jax.nn.log_softmax(logits), seen(x)
-        level = jnp.full_like(t, expert.level)
+        level = jnp.float32(expert.level)
 
         def place(carry, now):
             fed, past = carry

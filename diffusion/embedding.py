@@ -24,8 +24,9 @@ import jax
 import jax.numpy as jnp
 
 from diffusion import draws, tokens
+from diffusion.clocks import noisy, pace
 from diffusion.masked import cross_entropy
-from diffusion.schedules import Schedule, levels
+from diffusion.schedules import Schedule, alike, levels
 
 FORMS = ("cross_entropy", "bound")
 
@@ -89,9 +90,11 @@ class Embedding:
         table: f32[V, D], rows of unit length; a tracer where it is learned, see `rounding`.
         pad_id: an id that is neither diffused nor said, scored or counted; None if there is none.
         schedule: t -> (alpha, sigma), variance preserving, sigma > 0 at both ends.
-        form: "cross_entropy" of the guess, equal at all levels: the same best network, less
-            variance, no bound; or "bound", on -log p(x). Both in nats per real token. noise_rate
-            is sigma^2, the share of noise in the power of z.
+        form: "cross_entropy" of the guess, equal at all levels, over the places that are not
+            sure yet: the same best network, less variance, no bound; or "bound", on -log p(x).
+            Both in nats per real token. noise_rate is sigma^2, the share of noise in the power
+            of z.
+        spread: how far the clocks of places lie apart, see `clocks`.
         filters: logits -> logits functions, applied in order, of the Gaussian solvers' x_hat.
 
     Raises:
@@ -102,6 +105,7 @@ class Embedding:
     pad_id: int | None = None
     schedule: Schedule = straight_gamma
     form: str = "cross_entropy"
+    spread: float = 0.0
     filters: tuple[Callable[[jax.Array], jax.Array], ...] = ()
 
     def __post_init__(self):
@@ -123,8 +127,8 @@ class Embedding:
         """out: logits f32[B, L, V]. noise_accuracy is over all real tokens, at all levels."""
         said, real = self.speakable(out), self.real(target.tokens)
         nats, right = cross_entropy(said, target.tokens)
-        loss = self.bound(out, target, t) if self.form == "bound" else self.mean(nats, target)
-        return loss, {
+        mean = tokens.mean(nats, noisy(real, t))
+        return self.bound(out, target, t) if self.form == "bound" else mean, {
             "noise_accuracy": (right & real).sum() / jnp.maximum(real.sum(), 1),
             "noise_rate": jnp.square(levels(self.schedule, t).sigma).mean(),
         }
@@ -132,14 +136,15 @@ class Embedding:
     def bound(self, out, target, t):
         """One draw of the bound, f32[B] in nats per real token: its mean over t uniform in
         (0, 1] is the bound, whatever the form of the loss."""
-        l = levels(self.schedule, t)
+        l = levels(self.schedule, t, like=target.tokens)
         rate = l.alpha * (l.alpha * l.dsigma - l.dalpha * l.sigma) / l.sigma**3  # -SNR' / 2
         size = self.table.shape[0]
         # the difference of probabilities first: rows then add no rounding of their own
         off = jax.nn.softmax(self.speakable(out)) - jax.nn.one_hot(target.tokens, size)
         error = jnp.square(product("blv,vd->bld", off, self.table)).sum(-1)
-        nats = rate[:, None] * error + self.prior_nats(target.tokens) + self.reading_nats(target)
-        return self.mean(nats, target)
+        nats = rate * pace(self, t) * error
+        nats = nats + self.prior_nats(target.tokens) + self.reading_nats(target)
+        return tokens.mean(nats, self.real(target.tokens))
 
     def prior_nats(self, x):
         """KL(q(z_1 | x) || N(0, I)) of each place, f32[B, L]."""
@@ -153,11 +158,6 @@ class Embedding:
             self.speakable(self.evidence(target.z_0, jnp.float32(0.0))), target.tokens
         )[0]
 
-    def mean(self, nats, target):
-        """Over the real tokens of each example, f32[B]."""
-        real = self.real(target.tokens)
-        return jnp.where(real, nats, 0.0).sum(-1) / jnp.maximum(real.sum(-1), 1)
-
     def evidence(self, x, t):
         """log q(x_t | x) f32[B, L, V] up to a constant a place; t is f32[B] or f32[]."""
         l = levels(self.schedule, t, like=x)
@@ -170,13 +170,15 @@ class Embedding:
         return draws.normal(keys, (*shape, self.table.shape[1]))
 
     def back(self, keys, x, token, t, s):
-        """z_s ~ q(z_s | z_t, e_token), the tokens i32[B, L]; at s = 0 their rows."""
-        row = self.row(token)
+        """z_s ~ q(z_s | z_t, e_token), the tokens i32[B, L]; at s = 0 their rows,
+        at s = t what they are."""
+        row, t, s = self.row(token), alike(t, x), alike(s, x)
         now, then = levels(self.schedule, t), levels(self.schedule, s)
         kept = now.alpha * then.sigma / (then.alpha * now.sigma)  # of the noise, at scale sigma_s
         fresh = jnp.sqrt(jnp.maximum(1.0 - kept**2, 0.0))
         noise = kept * noise_in(self, x, row, t) + fresh * draws.normal(keys, x.shape[1:])
-        return jnp.where(s > 0, then.alpha * row + then.sigma * noise, row)
+        new = jnp.where(s > 0, then.alpha * row + then.sigma * noise, row)
+        return jnp.where(s < t, new, x)
 
     def decode(self, x):
         """Ids of the rows in the most similar direction: with rows of unit length the likeliest,
@@ -189,7 +191,13 @@ class Embedding:
         return jnp.where((x == 0.0).all(-1), self.pad_id, ids)
 
     def split(self, out, x, t):
-        """(x_0, eps) f32[B, L, D] for the solvers of Gaussian, x_0 the mean of filtered guesses."""
+        """(x_0, eps) f32[B, L, D] for the solvers of Gaussian, x_0 the mean of filtered guesses.
+
+        Raises:
+            ValueError: places have clocks of their own, and those solvers know one.
+        """
+        if self.spread:
+            raise ValueError(f"Gaussian's solvers want one clock, spread 0; got {self.spread}")
         p = jax.nn.softmax(tokens.filtered(self.speakable(out), self.filters))
         x0 = product("blv,vd->bld", p, self.table)
         return x0, noise_in(self, x, x0, t)
@@ -224,4 +232,4 @@ def rounding(process, x, keys):
     network in between. The bound has it in it; to the cross-entropy it is to be added.
     """
     target = Rows(x, process.diffused(keys, x, jnp.zeros(len(x))))
-    return process.mean(process.reading_nats(target), target)
+    return tokens.mean(process.reading_nats(target), process.real(x))

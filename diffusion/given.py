@@ -18,7 +18,7 @@ def held(process, known):
         if hasattr(x, "ids"):
             sure = even(jnp.broadcast_to(known[..., None], x.ids.shape))
         elif hasattr(process, "table"):
-            sure = levels(process.schedule, t).alpha * process.row(known)
+            sure = levels(process.schedule, t, like=x).alpha * process.row(known)
             sure = jnp.where(process.real(known)[..., None], sure, 0.0)
         else:
             return jnp.where(free, x, known)

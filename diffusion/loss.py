@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from diffusion import draws
+from diffusion.clocks import clock
 
 T_MIN = 1e-3  # noise levels below it are never drawn: there is nothing left to learn
 
@@ -41,6 +42,7 @@ def diffusion_loss(
     cond = {k: v for k, v in batch.items() if k not in ("x", "index")}
     keys_t, keys_x, keys_drop, keys_net = draws.split(draws.fold(key, index), 4)
     t = (draw_t or stratified)(keys_t, index, total or len(x0))
+    t = clock(process, keys_x, x0.shape[1:])(t)
     xt, target = process.corrupt(keys_x, x0, t)
     if drop and "label" in cond:
         dropped = draws.uniform(keys_drop) < drop
@@ -51,7 +53,7 @@ def diffusion_loss(
 
 def loss_at(process, apply, params, keys, x0, cond, t):
     """Losses f32[B] at one noise level t f32[], without dropout: for validation curves."""
-    t = jnp.full(len(x0), t)
+    t = clock(process, keys, x0.shape[1:])(jnp.full(len(x0), t))
     xt, target = process.corrupt(keys, x0, t)
     return process.loss(apply(params, xt, t, cond, None), target, t)[0]
 

@@ -28,7 +28,8 @@ class Process(Protocol):
     """How one kind of data turns to noise, and what is learnt of it."""
 
     def corrupt(self, keys: jax.Array, x0: jax.Array, t: jax.Array) -> tuple[State, Any]:
-        """Draws x_t given clean data at t f32[B]. Returns (x_t, target); target goes to `loss`."""
+        """Draws x_t given clean data at t f32[B], of a
+        process with `spread` f32[B, L]. Returns (x_t, target); target goes to `loss`."""
 
     def loss(self, out: jax.Array, target: Any, t: jax.Array) -> tuple[jax.Array, dict]:
         """Returns (loss f32[B], metrics of f32[]) of the network's raw output."""

@@ -34,14 +34,18 @@ def levels(schedule: Schedule, t: jax.Array, like: jax.Array | None = None) -> L
 
     Args:
         schedule: any function of this module.
-        t: f32[B] or f32[], noise level in [0, 1].
+        t: f32[B] or f32[], noise level in [0, 1]; or f32[B, L], one a place.
         like: an array f32[B, ...]; the result gets trailing axes to match it.
     """
-    t = jnp.asarray(t, jnp.float32)
-    if like is not None:
-        t = t.reshape(t.shape + (1,) * (like.ndim - t.ndim))
+    t = jnp.asarray(t, jnp.float32) if like is None else alike(t, like)
     (alpha, sigma), (dalpha, dsigma) = jax.jvp(schedule, (t,), (jnp.ones_like(t),))
     return Levels(alpha, sigma, dalpha, dsigma)
+
+
+def alike(t: jax.Array, x: jax.Array) -> jax.Array:
+    """Noise levels with trailing axes, to match x f32[B, ...]."""
+    t = jnp.asarray(t, jnp.float32)
+    return t.reshape(t.shape + (1,) * (x.ndim - t.ndim))
 
 
 def linear(t):

@@ -20,8 +20,10 @@ import jax
 import jax.numpy as jnp
 
 from diffusion import draws, survival
+from diffusion.clocks import noisy, pace
 from diffusion.masked import cross_entropy
 from diffusion.schedules import Schedule, levels
+from diffusion.tokens import mean
 from diffusion.uniform_state import Changed, divergence, draw_ids, log_rho, resampled
 
 FORMS = ("bound", "cross_entropy")
@@ -49,7 +51,9 @@ class Sparse:
         pad_id: an id that is neither changed nor scored nor counted; None if there is none.
         schedule: t -> (alpha, 1 - alpha); alpha must end near 0 at t = 1.
         form: "bound" is a bound on -log p(x) in nats per real token; "cross_entropy" that of
-            the guess at the same levels: the same best network, less variance, no bound.
+            the guess at the same levels, over the places that are not sure yet: the same best
+            network, less variance, no bound.
+        spread: how far the clocks of places lie apart, see `clocks`.
 
     Raises:
         ValueError: no such form, or fewer than one candidate.
@@ -60,6 +64,7 @@ class Sparse:
     pad_id: int | None = None
     schedule: Schedule = survival.linear
     form: str = "bound"
+    spread: float = 0.0
 
     def __post_init__(self):
         if self.form not in FORMS:
@@ -81,28 +86,32 @@ class Sparse:
         x, ids = target
         real = self.real(x)
         total = jnp.maximum(real.sum(-1), 1)
-        form = self.nats if self.form == "bound" else self.guess_nats
         right = (ids == x[..., None]) & real[..., None]
         lost = real & ~right.any(-1)
-        return jnp.where(real, form(out, target, t), 0.0).sum(-1) / total, {
+        loss = self.bound if self.form == "bound" else self.guess
+        return loss(out, target, t), {
             "noise_accuracy": (lost & (out.argmax(-1) == x)).sum() / jnp.maximum(lost.sum(), 1),
             "noise_rate": 1.0 - (right.sum((-1, -2)) / (self.candidates * total)).mean(),
         }
 
-    def nats(self, out, target, t):
-        """The integrand of the bound, f32[B, L]: a slot after the other, for memory's sake."""
-        l = levels(self.schedule, jnp.minimum(t, 1.0 - 1e-6))  # at t = 1 the rate is 0 / 0
+    def bound(self, out, target, t):
+        """The integrand of the bound, f32[B]: a slot after the other, for memory's sake."""
+        x = target.tokens
+        l = levels(self.schedule, jnp.minimum(t, 1.0 - 1e-6), like=x)  # at t = 1 it is 0 / 0
 
         @jax.checkpoint
         def add(sum_, slot):
             return sum_ + divergence(out, Changed(target.tokens, slot), l.alpha, l.sigma), None
 
         slots = jnp.moveaxis(target.now, -1, 0)
-        sum_, _ = jax.lax.scan(add, jnp.zeros(target.tokens.shape), slots)
-        return sum_ * (-l.dalpha / l.alpha)[:, None]
+        sum_, _ = jax.lax.scan(add, jnp.zeros(x.shape), slots)
+        return mean(sum_ * (-l.dalpha / l.alpha) * pace(self, t), self.real(x))
 
-    def guess_nats(self, out, target, t):
-        return cross_entropy(out.astype(jnp.float32), target.tokens)[0]
+    def guess(self, out, target, t):
+        """The cross-entropy of the places that are not sure yet, f32[B]."""
+        x = target.tokens
+        nats = cross_entropy(out.astype(jnp.float32), x)[0]
+        return mean(nats, noisy(self.real(x), t))
 
     def evidence(self, x, t):
         """log q(slots | x) f32[B, L, V] up to a constant: log rho for every slot that says x."""

@@ -2,6 +2,7 @@
 
 temperature, top_k, top_p     make filters, functions logits -> logits
 categorical(u, logits)        ids from one uniform each, by inverse CDF
+mean(nats, among)             of each example, over the places that count
 """
 
 from collections.abc import Callable
@@ -49,6 +50,11 @@ def filtered(logits, filters):
     for f in filters:
         logits = f(logits)
     return logits
+
+
+def mean(nats, among):
+    """Of nats f32[B, L] over the places among bool[B, L] of each example, f32[B]."""
+    return jnp.where(among, nats, 0.0).sum(-1) / jnp.maximum(among.sum(-1), 1)
 
 
 def categorical(u: jax.Array, logits: jax.Array, width: int = 128) -> jax.Array:

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from diffusion import draws, survival
-from diffusion.schedules import Schedule, levels
+from diffusion.schedules import Schedule, alike, levels
 
 
 class Changed(NamedTuple):
@@ -58,8 +58,8 @@ class Uniform:
         """out: logits f32[B, L, V]. noise_accuracy is over the tokens that were changed: to copy
         the others is no merit."""
         real = self.real(target.tokens)
-        l = levels(self.schedule, jnp.minimum(t, 1.0 - 1e-6))  # at t = 1 the rate is 0 / 0
-        nats = divergence(out, target, l.alpha, l.sigma) * (-l.dalpha / l.alpha)[:, None]
+        l = levels(self.schedule, jnp.minimum(t, 1.0 - 1e-6), like=real)  # at t = 1 it is 0 / 0
+        nats = divergence(out, target, l.alpha, l.sigma) * (-l.dalpha / l.alpha)
         total = jnp.maximum(real.sum(-1), 1)
         noise, right = real & (target.now != target.tokens), out.argmax(-1) == target.tokens
         return jnp.where(real, nats, 0.0).sum(-1) / total, {
@@ -103,13 +103,14 @@ def log_rho(l, size):
 
 
 def divergence(logits, target, alpha, sigma):
-    """1/V sum_{b != a} D(true_b, r_b), f32[B, L], from alpha and sigma = 1 - alpha f32[B].
+    """1/V sum_{b != a} D(true_b, r_b), f32[B, L], from alpha and sigma = 1 - alpha f32[B, L]
+    or f32[B, 1].
 
     The two ratios are close for small alpha and huge for small sigma; so their difference is
     formed from p - 1[x], and D from it by log1p where it is small.
     """
     size = logits.shape[-1]
-    alpha, sigma = alpha[:, None, None], jnp.maximum(sigma[:, None, None], 1e-12)
+    alpha, sigma = alpha[..., None], jnp.maximum(sigma[..., None], 1e-12)
     up = alpha * size / sigma  # rho - 1
     down = up / (1.0 + up)  # 1 - 1 / rho
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
@@ -129,15 +130,17 @@ def divergence(logits, target, alpha, sigma):
 def resampled(process, keys, x, guess, t, s):
     """x_s ~ q(x_s | x_t, x = guess), ids like x; guess broadcasts to x. At s = 0 the guess.
 
-    Given the guess, a token stays, becomes the guess, or is drawn afresh from all ids."""
+    Given the guess, a token stays, becomes the guess, or is drawn afresh from all ids. A place
+    whose s is t keeps what it has."""
     keys_choice, keys_fresh = draws.split(keys)
+    t, s = alike(t, x), alike(s, x)
     now, then = levels(process.schedule, t), levels(process.schedule, s)
     size = process.vocab_size
-    kept = now.alpha / then.alpha  # survival from s to t
+    kept = now.alpha / jnp.maximum(then.alpha, 1e-12)  # survival from s to t
     stay = kept * (then.sigma / size + then.alpha * (guess == x))
     move = (1.0 - kept) * then.alpha / size
     fresh = (1.0 - kept) * then.sigma / size
     u = draws.uniform(keys_choice, x.shape[1:]) * (stay + move + fresh)
     other = draw_ids(keys_fresh, x.shape[1:], size)
     new = jnp.where(u < stay, x, jnp.where(u < stay + move, guess, other))
-    return jnp.where(s > 0, new, guess)
+    return jnp.where(s < t, jnp.where(s > 0.0, new, guess), x)

@@ -53,7 +53,8 @@ def is_ids(x):
 
 
 class Level(nn.Module):
-    """Noise level t f32[B], and a class if there are any, as vectors f32[B, width].
+    """Noise level t f32[B], and a class if there are any, as vectors f32[B, width]. Of levels
+    f32[B, L], one a place, it is their mean.
 
     embedding: "sinusoidal" (time_width waves, then an MLP), "mlp" (of the number t itself) or
     "table" (time_buckets equal parts of [0, 1], a learned vector each).
@@ -68,6 +69,7 @@ class Level(nn.Module):
 
     @nn.compact
     def __call__(self, t, cond):
+        t = t if t.ndim == 1 else t.mean(-1)
         dense = lambda name: nn.Dense(
             self.width, kernel_init=layers.small, dtype=self.dtype, name=name
         )

@@ -15,10 +15,11 @@ PROCESSES = {  # (the config's process group, V, a survival schedule, a table) -
     ),
     "sparse": lambda c, size, survival, table: diffusion.Sparse(
         vocab_size=size, pad_id=PAD, candidates=c.candidates, form=c.loss,
+        spread=c.get("spread", 0.0),
         schedule=diffusion.shifted(survival, c.shift or c.candidates),
     ),
     "embedding": lambda c, size, survival, table: diffusion.Embedding(
-        table=table, pad_id=PAD, form=c.loss,
+        table=table, pad_id=PAD, form=c.loss, spread=c.get("spread", 0.0),
         schedule=diffusion.warped(mean=c.gamma_mean, scale=c.gamma_scale),
     ),
     "autoregressive": lambda c, size, survival, table: diffusion.Autoregressive(

@@ -180,7 +180,8 @@ def drawer(recipe, steps: int, *, guide=False, expert=None, trajectory=False):
             )
         return diffusion.sample(
             process, solver, predict, key, index, recipe.shape,
-            steps=steps, clamp=diffusion.held(process, known), trajectory=trajectory,
+            steps=steps, clamp=diffusion.held(process, known), given=known >= 0,
+            trajectory=trajectory,
         )  # fmt: skip
 
     return draw
@@ -206,6 +207,7 @@ def scorer(recipe):
         t = diffusion.everywhere(keys_t, number, levels)
         now, network = at(recipe, params)
         process = now.process
+        t = diffusion.clock(process, keys_x, recipe.shape)(t)
         if getattr(process, "form", "") == "cross_entropy":
             process = replace(process, form="bound")
         xt, target = process.corrupt(keys_x, x, t)

@@ -75,7 +75,7 @@ def test_the_divergence_is_its_definition_in_float64(alpha):
             assert abs(r - 1 - p[i, 0, b] * (rho - 1) - p[i, 0, a[i, 0]] * (1 / rho - 1)) < 1e-9
             want[i] += (r - true + true * np.log(true / r)) / size
     target = Changed(jnp.asarray(x), jnp.asarray(a))
-    full = lambda v: jnp.full(n, v, jnp.float32)
+    full = lambda v: jnp.full((n, 1), v, jnp.float32)
     got = divergence(jnp.asarray(logits, jnp.float32), target, full(alpha), full(1 - alpha))
     np.testing.assert_allclose(got, want, rtol=2e-4, atol=1e-6)
 
