@@ -12,6 +12,7 @@ def get_config():
     c = stories.get_config()
     c.process.name = "embedding"
     c.process.dim, c.process.candidates = 64, 16
-    c.process.self_conditioning = "topk"
-    c.max_steps = 3_900
+    c.process.spread = 0.95
+    c.max_steps = 4_800
+    c.sampler.denoise_timesteps = 256
     return c

@@ -12,6 +12,7 @@ from configs import stories
 def get_config():
     c = stories.get_config()
     c.process.name = "sparse"
-    c.process.self_conditioning = "topk"
-    c.max_steps = 3_900
+    c.process.spread = 0.95
+    c.max_steps = 4_800
+    c.sampler.denoise_timesteps = 256
     return c
