@@ -71,6 +71,9 @@ def main():
     if strange:
         kind = "text" if text else "images"
         raise ValueError(f"{args.load_dir} is a model of {kind}, which has no --{strange[0]}")
+    lone = [name for name in given if name in ("ar_dir", "alpha")]
+    if lone and args.mode != "guided" and not args.interactive:
+        raise ValueError(f"--{lone[0]} wants --mode guided")
     (write if text else draw)(args)
 
 
@@ -119,8 +122,6 @@ def write(args):
     from utils import console
 
     settings = console.Settings.of(args)
-    if args.ar_dir and settings.mode != "guided" and not args.interactive:
-        raise ValueError("--ar_dir wants --mode guided")
     session = console.Session(args.load_dir, args.step, args.ar_dir)
     if args.interactive:
         return console.talk(session, settings)

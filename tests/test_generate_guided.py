@@ -19,10 +19,11 @@ def trained(tmp_path_factory):
     made, folder = {}, tmp_path_factory.mktemp("guided")
     (folder / "t.txt").write_text(TEXT)
 
-    def train(kind, steps=2, tokenizer="words", length=16):
-        name = f"{kind}_{steps}_{tokenizer}_{length}"
+    def train(kind, steps=2, tokenizer="words", length=16, pack=None):
+        name = f"{kind}_{steps}_{tokenizer}_{length}_{pack}"
         if name not in made:
             words = ["--dataset_name", f"text:{folder / 't.txt'}", "--tokenizer", tokenizer, *TINY]
+            words += [] if pack is None else ["--pack", pack]
             words += ["--process.name", kind, "--max_steps", steps, "--max_seq_len", length]
             old, sys.argv = sys.argv, ["train_text.py", *map(str, words)]
             sys.argv += ["--workdir", str(folder / name)]
@@ -106,6 +107,8 @@ def test_a_talk_changes_alpha_and_mode(script, trained, tmp_path, monkeypatch):
         (["--mode", "guided", "--ar_dir", "{ar}", "--alpha", "1.5"], "--alpha wants 0 to 1"),
         (["--mode", "guided", "--ar_dir", "{masked}"], "wants an autoregressive .* is masked"),
         (["--mode", "guided", "--ar_dir", "{letters}"], "wants the tokenizer of .*; .* has"),
+        (["--alpha", "0.5"], "--alpha wants --mode guided"),
+        (["--mode", "guided", "--ar_dir", "{packed}"], "wants the kind of rows .*, .*; .* has .*"),
         (["--mode", "guided", "--ar_dir", "{short}"], "wants the row length of .*, 16; .* has 8"),
         (["--mode", "guided", "--ar_dir", "nowhere"], "nowhere"),
     ],
@@ -115,6 +118,7 @@ def test_what_cannot_be_guided_is_refused_in_one_line(write, trained, words, mes
         "{ar}": lambda: trained("autoregressive", 40),
         "{masked}": lambda: trained("masked"),
         "{letters}": lambda: trained("autoregressive", tokenizer="characters"),
+        "{packed}": lambda: trained("autoregressive", pack=0),
         "{short}": lambda: trained("autoregressive", length=8),
     }
     words = [runs[word]() if word in runs else word for word in words]

@@ -115,6 +115,7 @@ def agree(run: Run, expert: Run):
         raise ValueError(f"--ar_dir wants an autoregressive model; {expert.name} is {kinds[1]}")
     for what, of in (
         ("tokenizer", lambda r: r.facts["tokenizer"]), ("row length", lambda r: r.recipe.shape[0]),
+        ("kind of rows", lambda r: "a document each" if r.facts["rows"]["begin"] else "packed"),
     ):  # fmt: skip
         if of(run) != of(expert):
             raise ValueError(
