@@ -9,6 +9,7 @@ shared = os.path.join(tempfile.gettempdir(), f"tandem-test-cache-{os.getuid()}")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", shared)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
+import importlib.util  # noqa: E402
 import runpy  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
@@ -18,6 +19,39 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class DeclaredOperators:
+    """Lets torchvision be imported beside a torch without CUDA, which its builds on PyPI want.
+
+    Their library of operators does not load there, and torchvision, finding two of them undeclared,
+    fails; with it transformers, which imports it wherever it lies. So they are declared.
+    """
+
+    done = False
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "torchvision" and not self.done:
+            self.done = True  # the search below comes here too
+            found = importlib.util.find_spec(name)
+            if found is not None:
+                self.declare(Path(found.origin).parent)
+
+    def declare(self, folder):
+        import torch
+
+        try:
+            for library in folder.glob("_C.*"):
+                torch.ops.load_library(library)
+        except OSError:
+            self.library = torch.library.Library(
+                "torchvision", "DEF"
+            )  # lasts as long as it is kept
+            self.library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            self.library.define("qnms(Tensor a) -> Tensor")
+
+
+sys.meta_path.insert(0, DeclaredOperators())
 
 
 @pytest.fixture
