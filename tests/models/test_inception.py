@@ -48,9 +48,14 @@ def heard(module, run):
 
     said = []
     hook = module.register_forward_hook(lambda module, inputs, output: said.append(output))
-    with torch.no_grad():
-        out = run(torch.from_numpy(X.transpose(0, 3, 1, 2).copy()))
-    hook.remove()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # they wait for each other, which takes minutes on a busy machine
+    try:
+        with torch.no_grad():
+            out = run(torch.from_numpy(X.transpose(0, 3, 1, 2).copy()))
+    finally:
+        hook.remove()
+        torch.set_num_threads(threads)
     return [a.numpy() for a in out], said[0].numpy()
 
 
@@ -126,7 +131,8 @@ def test_the_last_block_pools_by_maximum_and_the_one_before_by_mean():
     x = jnp.zeros((1, 8, 8, 16)).at[:, 0, 0].set(36.0)
     for name, corner in {"Mixed_7b": 36.0 / 4, "Mixed_7c": 36.0}.items():  # 4 places, not 9
         block = inception.Block(inception.BLOCKS[name])
-        params = jax.tree.map(jnp.zeros_like, block.init(jax.random.key(0), x)["params"])
+        shapes = jax.eval_shape(block.init, jax.random.key(0), x)["params"]
+        params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
         ones = params["heads" if name == "Mixed_7b" else "branch_pool"]
         ones["kernel"] = jnp.full_like(ones["kernel"], 1 / 16)
         pooled = block.apply({"params": params}, x)[0, ..., -192:]
@@ -165,7 +171,9 @@ def test_counts_of_batches_that_torch_keeps_are_passed_over(named):
 
 
 def test_images_of_another_side_or_kind_are_refused(named):
-    with pytest.raises(ValueError, match=r"want f32\[B, 299, 299, 3\] .* got float32\[1, 32, 32, 3\]"):
+    with pytest.raises(
+        ValueError, match=r"want f32\[B, 299, 299, 3\] .* got float32\[1, 32, 32, 3\]"
+    ):
         inception.apply({}, jnp.zeros((1, 32, 32, 3)))
     with pytest.raises(ValueError, match=r"got uint8\[2, 299, 299, 3\]"):
         inception.apply({}, X)
