@@ -9,6 +9,8 @@ shared = os.path.join(tempfile.gettempdir(), f"tandem-test-cache-{os.getuid()}")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", shared)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
+import importlib.abc  # noqa: E402
+import importlib.machinery  # noqa: E402
 import importlib.util  # noqa: E402
 import runpy  # noqa: E402
 import subprocess  # noqa: E402
@@ -21,37 +23,31 @@ import pytest  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class DeclaredOperators:
-    """Lets torchvision be imported beside a torch without CUDA, which its builds on PyPI want.
+class Operators(importlib.abc.MetaPathFinder):
+    """Declares two operators where torchvision's library, made for CUDA, cannot be loaded beside a
+    torch made for the CPU: torchvision describes them when it is imported, and with it fail
+    transformers and every package of metrics. Nothing here calls them."""
 
-    Their library of operators does not load there, and torchvision, finding two of them undeclared,
-    fails; with it transformers, which imports it wherever it lies. So they are declared.
-    """
-
-    done = False
+    library = None
+    schemas = ("nms(Tensor a, Tensor b, float c) -> Tensor", "qnms(Tensor a) -> Tensor")
 
     def find_spec(self, name, path=None, target=None):
-        if name == "torchvision" and not self.done:
-            self.done = True  # the search below comes here too
-            found = importlib.util.find_spec(name)
-            if found is not None:
-                self.declare(Path(found.origin).parent)
+        if name != "torchvision" or Operators.library is not None:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        if spec is not None and importlib.util.find_spec("torch") is not None:
+            import torch
 
-    def declare(self, folder):
-        import torch
-
-        try:
-            for library in folder.glob("_C.*"):
-                torch.ops.load_library(library)
-        except OSError:
-            self.library = torch.library.Library(
-                "torchvision", "DEF"
-            )  # lasts as long as it is kept
-            self.library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            self.library.define("qnms(Tensor a) -> Tensor")
+            Operators.library = torch.library.Library("torchvision", "FRAGMENT")
+            try:
+                torch.ops.load_library(Path(spec.origin).with_name("_C.so"))
+            except OSError:
+                for schema in self.schemas:
+                    Operators.library.define(schema)
+        return spec
 
 
-sys.meta_path.insert(0, DeclaredOperators())
+sys.meta_path.insert(0, Operators())
 
 
 @pytest.fixture
