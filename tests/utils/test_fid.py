@@ -109,6 +109,15 @@ def test_without_full_rank_the_distance_is_that_of_the_features(n, m):
     assert fid.frechet(gaussian(x), b) == pytest.approx(want, rel=1e-11)
 
 
+def test_few_images_take_the_fast_ways(monkeypatch):
+    few, many = features(12, 20, 1), fid.Moments.of(features(200, 20, 2))
+    refuse = lambda *args: pytest.fail("the slow way")
+    monkeypatch.setattr(np.linalg, "eigh", refuse)  # the factor of the other, which has full rank
+    want = fid.frechet(fid.Moments.of(few), many)
+    monkeypatch.setattr(np.linalg, "eigvalsh", refuse)  # singular values
+    assert fid.frechet_of(many, few) == pytest.approx(want, rel=1e-11)
+
+
 def test_a_dead_feature_and_a_doubled_one_are_no_trouble():
     x, y = features(300, 10), features(300, 10, 5, 1.2)
     dead = lambda z: np.concatenate([z, np.zeros((300, 1))], 1)
@@ -178,6 +187,7 @@ def test_extrapolation_is_of_its_seed_and_starts_where_it_is_a_line():
     assert one.value == again.value != other.value
     assert len(one.sizes) == 15 and one.sizes[0] == 60 and one.sizes[-1] == 600
     assert one.distances[-1] == pytest.approx(fid.frechet(ref, fid.Moments.of(x)), abs=1e-9)
+    assert fid.extrapolated(ref, x[:100]).sizes[0] == 16
     with pytest.raises(ValueError, match="at least 32 images; got 31"):
         fid.extrapolated(ref, x[:31])
 

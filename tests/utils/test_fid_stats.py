@@ -84,6 +84,7 @@ def test_files_of_others_are_read_and_say_nothing(name, tmp_path):
 def test_pickles_of_edm2_are_read(protocol, order, tmp_path):
     tree = {
         "fid": {"mu": MU, "sigma": np.asarray(SIGMA, order=order), "num_images": np.int64(90)},
+        "features": np.asarray(X, order=order),
         "fd_dinov2": {"mu": MU_S.astype(np.float32), "sigma": SIGMA_S},
     }
     path = tmp_path / "edm2.pkl"
@@ -91,8 +92,11 @@ def test_pickles_of_edm2_are_read(protocol, order, tmp_path):
     np.testing.assert_array_equal(fid_stats.read(path).covariance, (SIGMA + SIGMA.T) / 2)
     dino = fid_stats.read(path, metric="fd_dinov2")
     np.testing.assert_array_equal(dino.mean, MU_S.astype(np.float32))
+    np.testing.assert_array_equal(pickled_arrays.read(path)["features"], X)
     assert pickled_arrays.read(path)["fid"]["num_images"] == 90
-    with pytest.raises(ValueError, match="no statistics 'clip'; there are fid, fd_dinov2"):
+    with pytest.raises(
+        ValueError, match="no statistics 'clip'; there are fid, features, fd_dinov2"
+    ):
         fid_stats.read(path, metric="clip")
 
 
@@ -209,6 +213,16 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     with pytest.raises(OSError, match="disk full"):
         fid_stats.write(path, stats(features="other"))
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_who_reads_meanwhile_sees_the_old_file_whole(tmp_path):
+    path = tmp_path / "a.npz"
+    fid_stats.write(path, stats())
+    before = path.read_bytes()
+    with path.open("rb") as old:
+        fid_stats.write(path, stats(features="other"))
+        assert old.read() == before
+    assert fid_stats.read(path).features == "other"
 
 
 def test_reading_leaves_images_where_they_are(tmp_path, monkeypatch):
