@@ -26,8 +26,9 @@ class Ended(NamedTuple):
 
     @property
     def last(self) -> str:
-        """The last line that is not empty."""
-        return next((text for text, _ in reversed(self.lines) if text.strip()), "nothing was said")
+        """The last line that is not empty, and not JAX's on how tracebacks are filtered."""
+        said = (text for text, _ in reversed(self.lines) if text.strip("- "))
+        return next((s for s in said if "JAX_TRACEBACK_FILTERING" not in s), "nothing was said")
 
 
 class Stopped(Exception):

@@ -153,3 +153,11 @@ def test_a_sentence_ends_with_a_mark_or_a_document(trained):
 def test_the_same_seed_writes_the_same_guided_text_in_any_batch(write):
     many = write("--num_samples", 3)[1]
     assert many[:2] == write("--num_samples", 2, "--batch_size", 1)[1]
+
+
+@pytest.mark.parametrize("kind", ["sparse", "embedding"])
+def test_a_score_with_latency_of_every_kind_of_noise(script, trained, kind, tmp_path):
+    words = ["--num_samples", 2, "--levels", 2, "--rows", 4, "--denoise_timesteps", 2]
+    words += ["--latency", "16x2", "--out", tmp_path / "score.json"]
+    refusal, out = script("eval_text.py", "--load_dir", trained(kind), *words)
+    assert refusal == "" and "tokens/s" in out

@@ -116,8 +116,9 @@ def grid(run, text: str | None) -> list[tuple[int, int]]:
     if not fine:
         raise ValueError(f"--latency wants LENGTHSxSTEPS such as 64,128x16,32; got {text!r}")
     for length in lengths:
-        x = np.zeros((1, length), np.int32)
-        jax.eval_shape(run.recipe.apply, run.ema, x, np.zeros(1, np.float32), {})
+        draw = recipe_text.drawer(run.recipe._replace(shape=(length,)), 1)
+        known = np.full((1, length), -1, np.int32)
+        jax.eval_shape(draw, run.ema, jax.random.key(0), np.arange(1), known)
     return [(length, number) for length in lengths for number in steps]
 
 
