@@ -35,6 +35,7 @@ def arguments():
     add("--top_k", type=int, help="of sampling (the config's)")
     add("--top_p", type=float, help="of sampling (the config's)")
     add("--block_size", type=int, help="of sampling (the config's)")
+    add("--rounds", type=int, help="of sampling (the config's)")
     add("--seed", type=int, default=0)
     add("--out", help="where the JSON goes (LOAD_DIR/text_score.json)")
     return parser.parse_args()

@@ -26,10 +26,20 @@ class Resample:
     Attributes:
         filters: logits -> logits functions, applied in order; see `unmask`.
         likeliest_last: the step to s = 0 says the likeliest token and draws none.
+        rounds: how often each place is written, where places have clocks of their own: from the
+            second time on with all others as they stand. See `clocks`.
+
+    Raises:
+        ValueError: fewer than one round.
     """
 
     filters: tuple[Filter, ...] = ()
     likeliest_last: bool = False
+    rounds: int = 1
+
+    def __post_init__(self):
+        if self.rounds < 1:
+            raise ValueError(f"rounds wants 1 or more; got {self.rounds}")
 
     def start(self, x):
         return ()

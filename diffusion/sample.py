@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from diffusion import draws
-from diffusion.clocks import clock
+from diffusion.clocks import rounds
 
 
 def sample(
@@ -36,24 +36,31 @@ def sample(
     clamp = clamp or (lambda x, t: x)
     times = jnp.linspace(1.0, 0.0, steps + 1) if times is None else times
     keys_prior, keys_steps = draws.split(draws.fold(key, index))
-    level = clock(process, keys_prior, shape)
-    if given is not None and getattr(process, "spread", 0.0):
-        level = lambda t, own=level: jnp.where(given, 0.0, own(t))
+    times, levels = rounds(process, solver, keys_prior, shape, times, given)
 
     def step(carry, now):
         x, memory = carry
-        number, t, s = now[0], level(now[1]), level(now[2])
-        keys = draws.fold(keys_steps, number)
+        t, s, again = levels(*now[1:])
+        keys = draws.fold(keys_steps, now[0])
+        x = renewed(process, keys, shape, x, again)
         x, memory = solver.step(process, predict, keys, x, t, s, memory)
         x = clamp(x, s)
         return (x, memory), process.decode(x) if trajectory else None
 
-    first = clamp(process.prior(keys_prior, shape), level(times[0]))
-    inputs = (jnp.arange(steps), times[:-1], times[1:])
+    inputs = (jnp.arange(len(times[0])), *times)
+    first = clamp(process.prior(keys_prior, shape), levels(*(v[0] for v in times))[0])
     (x, _), path = jax.lax.scan(step, (first, solver.start(first)), inputs)
     if not trajectory:
         return process.decode(x)
     return process.decode(x), jnp.concatenate([process.decode(first)[None], path])
+
+
+def renewed(process, keys, shape, x, again):
+    """x with fresh noise at the places again bool[B, L]; None: nowhere."""
+    if again is None:
+        return x
+    noise = process.prior(draws.fold(keys, jnp.int32(1)), shape)
+    return jax.tree.map(lambda new, old: jnp.where(again[..., None], new, old), noise, x)
 
 
 def predictor(apply, params, cond):

@@ -31,6 +31,7 @@ class Settings:
     top_k: int | None = None
     top_p: float | None = None
     block_size: int | None = None
+    rounds: int | None = None
     prompt_scale: float = 1.0
     mode: str = "plain"
     alpha: float = 0.3

@@ -70,8 +70,11 @@ def token_solver(process: str, c, language=None):
     filters = () if c.temperature == 1.0 else (diffusion.temperature(c.temperature),)
     filters += (diffusion.top_k(c.top_k),) if c.top_k else ()
     filters += (diffusion.top_p(c.top_p),) if c.top_p < 1.0 else ()
+    again = {"rounds": c.rounds} if c.get("rounds", 1) != 1 else {}
+    if again and process not in ("sparse", "embedding"):
+        raise ValueError(f"--rounds wants sparse or embedding text; this is {process}")
     if process in OWN_SOLVERS:
-        return OWN_SOLVERS[process](filters=filters)
+        return OWN_SOLVERS[process](filters=filters, **again)
     solver = look_up(c.solver, SOLVERS, "solver")(filters=filters, language=language)
     return diffusion.Blocks(size=c.block_size, inner=solver) if c.block_size else solver
 

@@ -9,6 +9,7 @@ def table(r: dict) -> str:
         lines.append(
             f"{s['n']} samples: {s['solver']} {s['denoise_timesteps']} steps, temperature "
             f"{s['temperature']}, top_k {s['top_k']}, top_p {s['top_p']}"
+            + (f", {s['rounds']} rounds" if s.get("rounds", 1) > 1 else "")
         )
         lines += compared(flat(r["samples"]), flat(r["held_out"]))
         lines += [f"  {text!r}" for text in r["samples"]["first"][:1]]

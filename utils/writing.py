@@ -10,7 +10,7 @@ from data import language, template, tokenizer
 from data.tokenizer import BOS, EOS, PAD
 from utils import loop, recipe_text, sampling
 
-SAMPLER = ("solver", "denoise_timesteps", "temperature", "top_k", "top_p", "block_size")
+SAMPLER = ("solver", "denoise_timesteps", "temperature", "top_k", "top_p", "block_size", "rounds")
 
 
 class Run(NamedTuple):

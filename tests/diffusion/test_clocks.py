@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diffusion import draws, everywhere
-from diffusion.clocks import clock, pace
+from diffusion.clocks import clock, pace, rounds
 from diffusion.embedding import Embedding
 from diffusion.given import held
 from diffusion.resample import Resample
@@ -109,12 +109,13 @@ def test_the_bound_for_vectors_is_the_entropy_as_well():
     assert abs(drawn.mean() - ENTROPY) < 3 * error + 1e-3  # 1e-3: what is known at t = 1
 
 
+@pytest.mark.parametrize("rounds", [1, 3])
 @pytest.mark.parametrize("process", [SLOTS, ROWS], ids=["sparse", "embedding"])
-def test_samples_of_the_exact_posterior_have_the_joint(process):
+def test_samples_of_the_exact_posterior_have_the_joint(process, rounds):
     n = 6000
     draw = jax.jit(
         lambda key: sample(
-            process, Resample(), exact(process), key, jnp.arange(n), (L,), steps=200
+            process, Resample(rounds=rounds), exact(process), key, jnp.arange(n), (L,), steps=200
         )
     )  # fmt: skip
     seen = np.bincount(np.asarray(draw(jax.random.key(3))) @ [3, 1], minlength=V**L)
@@ -122,12 +123,13 @@ def test_samples_of_the_exact_posterior_have_the_joint(process):
 
 
 @pytest.mark.parametrize("process", [SLOTS, ROWS], ids=["sparse", "embedding"])
-def test_what_follows_a_given_token_has_its_conditional_law(process):
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_what_follows_a_given_token_has_its_conditional_law(process, rounds):
     n = 4000
     known = jnp.broadcast_to(jnp.array([-1, 2]), (n, L))
     draw = jax.jit(
         lambda key: sample(
-            process, Resample(), exact(process), key, jnp.arange(n), (L,), steps=100,
+            process, Resample(rounds=rounds), exact(process), key, jnp.arange(n), (L,), steps=100,
             clamp=held(process, known), given=known >= 0,
         )
     )  # fmt: skip
@@ -135,3 +137,27 @@ def test_what_follows_a_given_token_has_its_conditional_law(process):
     assert (got[:, 1] == 2).all()
     law = P.reshape(V, V)[:, 2] / P.reshape(V, V)[:, 2].sum()
     np.testing.assert_allclose(np.bincount(got[:, 0], minlength=V) / n, law, atol=0.03)
+
+
+def test_every_place_is_written_once_a_round_and_given_ones_never():
+    given = jnp.arange(11) == 4
+    times = jnp.linspace(1.0, 0.0, 51)
+    steps, levels = rounds(SLOTS, Resample(rounds=3), keys(20), (11,), times, given)
+    t, s, again = jax.vmap(levels)(*steps)
+    assert len(t) == 50 and (s <= t).all()
+    free = np.asarray(~given)
+    np.testing.assert_array_equal(again.sum(0), 2 * np.broadcast_to(free, (20, 11)))
+    done = ((t > 0) & (s == 0)).sum(0)
+    np.testing.assert_array_equal(done, 3 * np.broadcast_to(free, (20, 11)))
+    follows = np.asarray(t[1:] == s[:-1]) | np.asarray(again[1:])
+    assert follows.all(), "noise goes up only where a place begins anew"
+
+
+def test_rounds_that_cannot_be_are_refused():
+    times = jnp.linspace(1.0, 0.0, 3)
+    with pytest.raises(ValueError, match="rounds want a process with spread above 0"):
+        rounds(Sparse(vocab_size=V), Resample(rounds=2), keys(2), (L,), times)
+    with pytest.raises(ValueError, match="3 rounds want as many steps; got 2"):
+        rounds(SLOTS, Resample(rounds=3), keys(2), (L,), times)
+    with pytest.raises(ValueError, match="rounds wants 1 or more; got 0"):
+        Resample(rounds=0)
