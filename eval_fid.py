@@ -1,13 +1,22 @@
-"""Scores the samples of a checkpoint: Frechet distance to the training images, class accuracy.
+"""Scores images: Frechet distance to a reference, and what else is worth knowing beside it.
 
     python eval_fid.py --load_dir runs/digits --features runs/features/digits.npz
+    python eval_fid.py --load_dir runs/imagenet --dataset_name imagenet256 --features WEIGHTS.pth
+                       --fid_stats data/imagenet256_fidstats_openai.npz --cfg_scale 4
+    python eval_fid.py --images folder:PATH --reference cifar10 --features WEIGHTS.pth
+    python eval_fid.py --images cifar10 --features WEIGHTS.pth --write_stats cifar10.npz
+    python eval_fid.py --load_dir runs/digits --sweep "cfg_scale=1,1.5,2 steps=10,25"
+    python eval_fid.py --selftest
 
-Exactly N samples from the averaged weights. The features are a small classifier's
-(train_classifier.py), so the number is an FD[name@hash], comparable to other numbers of that
-name and N alone, and no FID. Beside it stands the floor: the same distance for held-out images.
+Exactly N samples from the averaged weights. WEIGHTS is FID's Inception
+(pt_inception-2015-12-05-6726825d.pth); with a small classifier of train_classifier.py instead, the
+number is an FD[name@hash], comparable to other numbers of that name and N alone, and no FID.
+Beside it stands the floor: the same distance for held-out images of the reference.
 """
 
 import argparse
+import hashlib
+import importlib.util
 import json
 from pathlib import Path
 
@@ -19,126 +28,145 @@ def arguments():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--load_dir", required=True, help="workdir of a train script")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--load_dir", help="workdir of a train script")
+    what.add_argument("--images", help="a dataset, folder:PATH or npz:PATH in place of a run")
+    what.add_argument("--selftest", action="store_true", help="check the arithmetic, in seconds")
     add("--step", type=int, help="checkpoint; the newest by default")
-    add("--features", help="npz of train_classifier.py (runs/features/DATASET.npz)")
+    add("--features", help="npz of train_classifier.py (runs/features/DATASET.npz) or Inception's")
+    add("--resize", default="tf1", help="to Inception: tf1, pytorch or clean")
     add("--dataset_name", help="reference images (the checkpoint's)")
+    add("--reference", help="the same, or folder:PATH, npz:PATH, or a statistics file")
+    add(
+        "--fid_stats", help="statistics file to compare to, of this script, ADM, EDM, jax-flow, ..."
+    )
+    add("--write_stats", help="npz for the reference's statistics, or for those of --images alone")
     add("--data_dir", help="where named datasets live (the checkpoint's)")
-    add("--num_samples", type=int, help="how many to draw (as many as there are held-out images)")
+    add(
+        "--num_samples",
+        type=int,
+        help="how many to draw (as there are held-out images, else 50,000)",
+    )
     add("--batch_size", type=int, default=256)
     add("--denoise_timesteps", type=int, help="solver steps (the config's)")
     add("--cfg_scale", type=float, help="guidance; 1 is none (the config's)")
     add("--cfg_interval", default="0,1", help="guide only at noise levels between these two")
     add("--solver", help="ddim, heun, dpm2m, churn (the config's)")
     add("--seed", type=int, default=0)
+    add("--sweep", help='"cfg_scale=1,1.5 steps=10,25": all combinations, one table and plot')
+    add("--fid_inf", action="store_true", help="the distance extrapolated to infinitely many, too")
+    add("--out", help="where the score goes (the run's folder, else runs/scores)")
     return parser.parse_args()
 
 
 def main():
     args = arguments()
 
-    import numpy as np
+    from utils import cache, image_sets, recipe_features, report_images, sampling
 
-    from data import images, pipeline
-    from utils import cache, fid, recipe, sampling
+    if args.selftest:
+        from utils import selftest
 
+        return print(selftest.run())
     cache.enable()
-    run = sampling.restored(args.load_dir, args.step, solver=args.solver)
-    dataset = args.dataset_name or run.config.dataset_name
-    features = recipe.load_features(args.features or recipe.features_path(dataset))
-    data = images.load(dataset, args.data_dir or run.config.data_dir, run.config.image_size)
-    train, test = data["train"], data["test"]
-    if train.shape != run.recipe.shape:
-        raise ValueError(f"{dataset} has images {train.shape}, {run.name} draws {run.recipe.shape}")
-    n = len(test.x) if args.num_samples is None else args.num_samples
-    labels = sampling.class_labels("all", run.recipe.num_classes, n)
-    if n < 2:
-        raise ValueError(f"--num_samples wants at least 2 for a distance; got {n}")
-    draw = sampling.sampler(
-        run,
-        steps=args.denoise_timesteps,
-        scale=args.cfg_scale,
-        interval=sampling.guidance_interval(args.cfg_interval),
-        seed=args.seed,
-        batch_size=args.batch_size,
+    cells = report_images.sweep(args.sweep) if args.sweep else [{}]
+    run = args.load_dir and sampling.restored(args.load_dir, args.step, solver=args.solver)
+    config = run.config if run else None
+    dataset = args.dataset_name or (config.dataset_name if run else args.images)
+    features = recipe_features.load(
+        args.features or recipe_features.default_path(dataset), args.resize
     )
-
-    chunks = lambda x: (x[i : i + args.batch_size] for i in range(0, len(x), args.batch_size))
-    drawn = (pipeline.to_bytes(in_range(x)) for x in draw(labels))
-    samples, guesses = measured(features, drawn, n, "sampling")
-    reference, _ = measured(features, chunks(train.x), len(train.x), "reference")
-    some = np.random.default_rng(0).permutation(len(test.x))[:n]
-    held_out, _ = measured(features, chunks(test.x[some]), len(some), "floor")
-    result = {
-        "score": f"FD[{features.name}]",
-        "value": fid.frechet(reference, samples),
-        "n": samples.n,
-        "floor": fid.frechet(reference, held_out),
-        "floor_n": held_out.n,
-        "reference": f"{dataset} train, {reference.n} images",
-        "class_accuracy": float((guesses == labels).mean()) if run.recipe.num_classes else None,
-        "classifier_accuracy": features.accuracy,
-        "run": run.name,
-        "weights": "ema",
-        "solver": run.config.sampler.solver,
-        "steps": args.denoise_timesteps or run.config.sampler.denoise_timesteps,
-        "cfg_scale": run.config.sampler.cfg_scale if args.cfg_scale is None else args.cfg_scale,
-        "cfg_interval": args.cfg_interval,
-        "seed": args.seed,
-    }
-    path = Path(args.load_dir) / "score.json"
-    path.write_text(json.dumps(result, indent=1))
-    print(line(result) + f"\nin {path}")
+    sets = image_sets.Sets(
+        features, args.data_dir or (config.data_dir if run else "datasets"), args.batch_size,
+        config.image_size if run else None,
+    )  # fmt: skip
+    wanted = args.fid_stats or args.reference or args.dataset_name or (run and dataset)
+    if not wanted:
+        return only_stats(args, sets)
+    reference, name = sets.reference(wanted)
+    if run and sets.shape not in (None, tuple(run.recipe.shape)):
+        raise ValueError(f"{wanted} has images {sets.shape}, {run.name} draws {run.recipe.shape}")
+    if args.write_stats:
+        write(args.write_stats, reference)
+    results = [scored(args, cell, run, features, sets, reference, name) for cell in cells]
+    folder = Path(args.out or args.load_dir or "runs/scores")
+    folder.mkdir(parents=True, exist_ok=True)
+    for result in results:
+        print(report_images.lines(result), end="\n\n" if args.sweep else "\n")
+    path = folder / ("sweep.json" if args.sweep else "score.json")
+    path.write_text(json.dumps(results if args.sweep else results[0], indent=1))
+    if args.sweep:
+        print(report_images.table(results))
+    if args.sweep and importlib.util.find_spec("matplotlib"):
+        report_images.plot(folder / "sweep.png", results)
+    print(f"in {path}")
 
 
-def measured(features, batches, total, title):
-    """(Moments of the features, the classifier's guesses i32[N]) over batches u8[B, H, W, C]."""
-    import numpy as np
+def scored(args, cell, run, features, sets, reference, name) -> dict:
+    """One set of images against the reference, as the command line and a sweep's cell want it."""
+    from utils import image_metrics, report_images, sampling, scoring_images
 
-    from utils import fid
-    from utils.progress import bar
+    n = args.num_samples or sets.held_out_n or report_images.FULL
+    about = {"seed": cell.get("seed", args.seed), "cfg_interval": args.cfg_interval}
+    labels = None
+    if run:
+        if n < 2:
+            raise ValueError(f"--num_samples wants at least 2 for a distance; got {n}")
+        if "solver" in cell:
+            run = sampling.restored(args.load_dir, args.step, solver=cell["solver"])
+        about |= knobs(args, cell, run)
+        labels = sampling.class_labels("all", run.recipe.num_classes, n)
+        draw = sampling.sampler(
+            run, steps=about["steps"], scale=about["cfg_scale"], seed=about["seed"],
+            interval=sampling.guidance_interval(args.cfg_interval), batch_size=args.batch_size,
+        )  # fmt: skip
+        stamp = hashlib.sha256(json.dumps([about, n, features.name]).encode()).hexdigest()[:12]
+        part = Path(args.load_dir) / f"score_{stamp}.part.npz"
+        samples = scoring_images.measured(
+            features, lambda first: map(sampling.to_bytes, draw(labels, first=first)), n,
+            "sampling", part,
+        )  # fmt: skip
+    else:
+        samples = sets.all(args.images, args.num_samples)
+        about["run"] = args.images
+    held_out = sets.floor(samples.stats.n)
+    result = {"score": features.title, "resize": features.resize, "reference": name, **about}
+    result |= scoring_images.compared(reference, samples, held_out, limit=args.fid_inf)
+    result["classifier_accuracy"] = features.accuracy
+    if features.accuracy is None:
+        score = image_metrics.inception_score(samples.logits, splits=min(10, len(samples.logits)))
+        return result | {"inception_score": score.mean, "inception_score_std": score.std}
+    guesses = samples.logits.argmax(-1)
+    counts = image_metrics.class_counts(guesses, samples.logits.shape[1])
+    known = labels is not None and run.recipe.num_classes > 0
+    accuracy = float((guesses == labels[: len(guesses)]).mean()) if known else None
+    result |= {"class_counts": counts.counts.tolist(), "class_chi2": counts.chi2}
+    return result | {"class_accuracy": accuracy}
 
-    progress, moments, guesses = bar(total, "image", title=title), None, []
-    for x in batches:
-        logits, f = features.apply(x)
-        part = fid.Moments.of(f)
-        moments = part if moments is None else moments + part
-        guesses.append(np.asarray(logits.argmax(-1)))
-        progress.update(len(x))
-    progress.close()
-    return moments, np.concatenate(guesses)
+
+def knobs(args, cell, run) -> dict:
+    """What the samples depend on, as it is printed."""
+    given = {"cfg_scale": args.cfg_scale, "steps": args.denoise_timesteps}
+    own = {
+        "cfg_scale": run.config.sampler.cfg_scale, "steps": run.config.sampler.denoise_timesteps
+    }  # fmt: skip
+    chosen = {k: cell.get(k, own[k] if v is None else v) for k, v in given.items()}
+    return {"run": run.name, "weights": "ema", "solver": run.config.sampler.solver} | chosen
 
 
-def in_range(x, margin=0.05, share=0.25):
-    """Samples f32[B, H, W, C] as they are, if they are pixels in [-1, 1].
-
-    A solver overshoots at a few pixels, which rounding to bytes cuts off. Where a quarter lies
-    outside, the scale is wrong, and clipping would hide it.
-
-    Raises:
-        ValueError: with the measured range.
-    """
-    outside = float((~(abs(x) <= 1 + margin)).mean())  # NaN is outside
-    if not outside <= share:
-        raise ValueError(
-            f"{outside:.0%} of the samples' pixels lie outside [-1, 1] (they range over "
-            f"[{x.min():.3g}, {x.max():.3g}]); wanted pixels in [-1, 1]"
-        )
-    return x
+def only_stats(args, sets):
+    """--images without anything to compare them to: their statistics are written."""
+    if not args.write_stats:
+        raise ValueError("--images wants a --reference to compare to, or --write_stats PATH")
+    write(args.write_stats, sets.all(args.images, args.num_samples))
 
 
-def line(r) -> str:
-    """Two lines that say all that the number depends on."""
-    correct = ""
-    if r["class_accuracy"] is not None:
-        real = f"of real held-out images {r['classifier_accuracy']:.1%}"
-        correct = f"  class accuracy {r['class_accuracy']:.1%} ({real})"
-    return (
-        f"{r['score']} n={r['n']}  {r['value']:.3f}  "
-        f"floor={r['floor']:.3f} (held-out, n={r['floor_n']}){correct}\n"
-        f"not an FID; against {r['reference']}; {r['run']}, {r['weights']} weights, "
-        f"{r['solver']} {r['steps']} steps, cfg_scale {r['cfg_scale']}, seed {r['seed']}"
-    )
+def write(path, measured):
+    from utils import fid_stats
+
+    fid_stats.write(path, measured.stats)
+    s = measured.stats
+    print(f"statistics of {s.n} images, {s.source}, {s.features}, resize {s.resize}: {path}")
 
 
 if __name__ == "__main__":

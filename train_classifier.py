@@ -35,7 +35,7 @@ def main():
     import optax
 
     from data import images, pipeline
-    from utils import cache, recipe
+    from utils import cache, recipe_features
 
     cache.enable()
     data = images.load(args.dataset_name, args.data_dir, args.image_size)
@@ -47,7 +47,7 @@ def main():
     batches = pipeline.Batches(
         {"x": train.x, "label": train.label}, args.batch_size, seed=args.seed
     )
-    init, apply = recipe.classifier(train.num_classes)
+    init, apply = recipe_features.classifier(train.num_classes)
     tx = optax.adamw(optax.cosine_decay_schedule(args.lr, args.steps), weight_decay=1e-2)
     params = init(jax.random.key(args.seed), batches(0)["x"])
     opt = tx.init(params)
@@ -75,14 +75,14 @@ def main():
     predict = jax.jit(lambda x: apply(params, x)[0].argmax(-1))
     guesses = [np.asarray(predict(test.x[i : i + 500])) for i in range(0, len(test.x), 500)]
     accuracy = float((np.concatenate(guesses) == test.label).mean())
-    out = recipe.save_features(
-        args.out or recipe.features_path(args.dataset_name),
+    out = recipe_features.save(
+        args.out or recipe_features.default_path(args.dataset_name),
         params,
         args.dataset_name,
         train.num_classes,
         accuracy,
     )
-    name = recipe.load_features(out).name
+    name = recipe_features.load(out).name
     print(
         f"{name}: {accuracy:.1%} of {len(test.x)} held-out images right, "
         f"{time.time() - began:.0f} s; in {out}"

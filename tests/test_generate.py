@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from utils import sampling
+
 TINY = [
     "--batch_size",
     "8",
@@ -215,6 +217,18 @@ def test_exactly_n_samples_are_scored_whatever_the_batch(script, run):
     assert values[0] == pytest.approx(values[1], rel=0.02)
 
 
+def test_a_sweep_is_one_table_one_plot_and_one_file(script, run):
+    words = ["--sweep", "cfg_scale=1,1.2 steps=3,5", "--num_samples", 6]
+    refusal, out = script(
+        "eval_fid.py", "--load_dir", run, "--features", run / "features.npz", *words
+    )
+    assert refusal == ""
+    results = json.loads((run / "sweep.json").read_text())
+    assert [(r["cfg_scale"], r["steps"]) for r in results] == [(1, 3), (1, 5), (1.2, 3), (1.2, 5)]
+    assert len({r["value"] for r in results}) == 4 and out.count("| 1.2 |") == 2
+    assert Image.open(run / "sweep.png").size[0] > 100
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
@@ -239,7 +253,7 @@ def test_a_file_that_holds_no_features_is_refused(script, run, tmp_path):
 
 
 def test_images_of_another_range_are_refused_and_a_little_overshoot_is_not():
-    in_range = runpy.run_path("eval_fid.py")["in_range"]
+    in_range = sampling.in_range
     x = np.random.default_rng(0).uniform(-1, 1, (4, 8, 8, 1))
     in_range(x * 1.1)
     with pytest.raises(ValueError, match=r"range over \[[-\d.].*wanted pixels in \[-1, 1\]"):

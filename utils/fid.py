@@ -235,7 +235,7 @@ def rank(a, n: int | None) -> int:
     """How many eigenvalues of inner(a, the covariance of n features) can differ from zero. The
     root of a zero that rounding made 1e-16 is 1e-8, and there can be thousands."""
     ranks = [known - 1 for known in (a.n, n) if known is not None]
-    return max(min(a.chol.shape[1], *ranks), 1)
+    return max(min([a.chol.shape[1], *ranks]), 1)
 
 
 def inner(a, covariance) -> np.ndarray:

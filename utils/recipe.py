@@ -6,15 +6,11 @@ what made it.
 """
 
 import functools
-import hashlib
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import diffusion
 import models
@@ -166,70 +162,3 @@ def validator(recipe, levels):
         return jax.lax.map(at, jnp.asarray(levels))
 
     return losses
-
-
-class Features(NamedTuple):
-    """A classifier whose last hidden layer is measured, and what it is called in print."""
-
-    name: str  # "digits-cnn@1a2b3c4d": dataset, kind and hash of the weights
-    accuracy: float  # on the dataset's test split
-    apply: Callable  # u8[B, H, W, C] -> (logits f32[B, classes], features f32[B, 64])
-
-
-def classifier(num_classes):
-    """(init, apply) of the shipped classifier; apply: (params, u8 images) -> (logits, features)."""
-    from models.classifier import Classifier
-
-    module = Classifier(num_classes)
-    init = lambda key, x: module.init(key, pipeline.to_unit(x))["params"]
-    return init, lambda params, x: module.apply({"params": params}, pipeline.to_unit(x))
-
-
-def save_features(path, params, dataset, num_classes, accuracy):
-    """Writes classifier weights as a plain npz, names joined by '/'; returns its path."""
-    from flax.traverse_util import flatten_dict
-
-    flat = {k: np.asarray(v) for k, v in flatten_dict(params, sep="/").items()}
-    path = Path(path).with_suffix(".npz")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **flat, dataset=dataset, num_classes=num_classes, accuracy=accuracy)
-    return path
-
-
-def features_path(dataset: str) -> str:
-    """Where the features of a dataset lie unless told otherwise: runs/features/NAME.npz."""
-    return f"runs/features/{re.sub('[^A-Za-z0-9_]+', '-', dataset.removesuffix('.npz'))}.npz"
-
-
-def load_features(path) -> Features:
-    """Reads what `save_features` wrote.
-
-    Raises:
-        FileNotFoundError: not there; the message tells the command that makes it.
-        ValueError: not such a file.
-    """
-    from flax.traverse_util import unflatten_dict
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(
-            f"no features at {path}; make them with: "
-            f"python train_classifier.py --dataset_name NAME --out {path}"
-        )
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {k: file[k] for k in file}
-        dataset, classes, accuracy = (
-            arrays.pop(k).item() for k in ("dataset", "num_classes", "accuracy")
-        )
-    except (ValueError, KeyError, OSError) as error:
-        raise ValueError(f"{path} is not a features file of train_classifier.py: {error}") from None
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
-    params = unflatten_dict(arrays, sep="/")
-    _, apply = classifier(classes)
-    return Features(
-        f"{dataset}-cnn@{digest.hexdigest()[:8]}",
-        accuracy,
-        jax.jit(functools.partial(apply, params)),
-    )

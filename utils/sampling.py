@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from data import pipeline
 from utils import checkpoint, loop, recipe
 
 
@@ -93,7 +94,8 @@ def sampler(
     seed=0,
     batch_size=100,
 ):
-    """A function labels i32[N], trajectory=False -> batches of images that add up to N.
+    """A function labels i32[N], trajectory=False, first=0 -> batches of the images from `first`
+    to N.
 
     Sample i is a function of (seed, i, its label) alone. With `trajectory` each batch is
     [steps + 1, B, H, W, C].
@@ -113,20 +115,43 @@ def sampler(
     batch_size = -(-batch_size // devices) * devices
     key = jax.random.key(seed)
 
-    def draw(labels, trajectory=False):
+    def draw(labels, trajectory=False, first=0):
         drawn = recipe.drawer(
             run.recipe, steps, guide=scale != 1.0, weak=weak and weak.recipe, trajectory=trajectory
         )
-        for first in range(0, len(labels), batch_size):
-            some = labels[first : first + batch_size]
+        for start in range(first, len(labels), batch_size):
+            some = labels[start : start + batch_size]
             label = np.resize(some, batch_size)  # the last batch is filled up and cut again
-            index = np.arange(first, first + batch_size)
+            index = np.arange(start, start + batch_size)
             x = drawn(
                 run.ema, key, *loop.spread((index, label)), scale, interval, weak and weak.ema
             )
             yield np.asarray(x)[:, : len(some)] if trajectory else np.asarray(x)[: len(some)]
 
     return draw
+
+
+def to_bytes(x):
+    """Samples f32[B, H, W, C] in [-1, 1] as u8, refused as `in_range` does."""
+    return pipeline.to_bytes(in_range(x))
+
+
+def in_range(x, margin=0.05, share=0.25):
+    """Samples f32[B, H, W, C] as they are, if they are pixels in [-1, 1].
+
+    A solver overshoots at a few pixels, which rounding to bytes cuts off. Where a quarter lies
+    outside, the scale is wrong, and clipping would hide it.
+
+    Raises:
+        ValueError: with the measured range.
+    """
+    outside = float((~(abs(x) <= 1 + margin)).mean())  # NaN is outside
+    if not outside <= share:
+        raise ValueError(
+            f"{outside:.0%} of the samples' pixels lie outside [-1, 1] (they range over "
+            f"[{x.min():.3g}, {x.max():.3g}]); wanted pixels in [-1, 1]"
+        )
+    return x
 
 
 def agree(run: Run, weak: Run):

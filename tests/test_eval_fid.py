@@ -1,0 +1,136 @@
+"""eval_fid.py on images that need no model: sets against each other, statistics, its self-test."""
+
+import json
+import re
+import runpy
+import sys
+
+import numpy as np
+import pytest
+
+from utils import fid_stats, report_images, scoring_images, selftest
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """A classifier of the digits, after a few steps."""
+    path = tmp_path_factory.mktemp("features") / "digits.npz"
+    old, sys.argv = sys.argv, ["train_classifier.py", "--dataset_name", "digits"]
+    sys.argv += ["--steps", "60", "--out", str(path)]
+    try:
+        runpy.run_path("train_classifier.py", run_name="__main__")
+    finally:
+        sys.argv = old
+    return path
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
+    """The digits' held-out images, and the same with noise, as npz files of images."""
+    from data import images
+
+    x = images.load("digits")["test"].x[:200]
+    folder, rng, found = tmp_path_factory.mktemp("sets"), np.random.default_rng(0), {}
+    for sigma in (0, 30, 90):
+        found[sigma] = folder / f"{sigma}.npz"
+        y = (x + rng.normal(0, sigma, x.shape)).clip(0, 255) if sigma else x
+        np.savez(found[sigma], x=y.astype(np.uint8))
+    return found
+
+
+@pytest.fixture
+def score(script, features, tmp_path):
+    def run(*words):
+        refusal, out = script(
+            "eval_fid.py", "--features", features, "--out", tmp_path, "--batch_size", 100, *words
+        )
+        path = tmp_path / "score.json"
+        return refusal, json.loads(path.read_text()) if path.exists() else None, out
+
+    return run
+
+
+def test_more_noise_is_further_away_and_all_that_a_score_has_is_told(score, noisy):
+    results = {}
+    for sigma, path in noisy.items():
+        refusal, results[sigma], out = score("--images", f"npz:{path}", "--reference", "digits")
+        assert refusal == ""
+    assert results[0]["value"] < results[30]["value"] < results[90]["value"]
+    assert results[0]["kid"] < results[90]["kid"] and results[90]["n"] == 200
+    assert 0 <= results[90]["precision"] < results[0]["precision"] <= 1
+    assert results[90]["copies_ratio"] > 1.2 > results[0]["copies_ratio"] > 0.5
+    assert sum(results[90]["class_counts"]) == 200
+    assert re.search(r"FD\[digits-cnn@\w{8}\] n=200 .* floor=.* \(held-out, n=200\)", out)
+    for word in ("KID", "precision", "standard error", "not an FID", "n below 50,000"):
+        assert word in out
+
+
+def test_statistics_that_were_written_stand_for_the_images(score, noisy, tmp_path):
+    images = ("--images", f"npz:{noisy[30]}")
+    _, direct, _ = score(*images, "--reference", "digits", "--write_stats", tmp_path / "d.npz")
+    stats = fid_stats.read(tmp_path / "d.npz")
+    assert stats.resize == "none" and stats.features in direct["score"]
+    refusal, again, out = score(*images, "--fid_stats", tmp_path / "d.npz")
+    assert refusal == "" and again["value"] == pytest.approx(direct["value"], rel=1e-9)
+    assert again["floor"] is None and "floor unknown" in out
+    refusal, _, out = score(*images, "--write_stats", tmp_path / "own.npz")
+    assert refusal == "" and fid_stats.read(tmp_path / "own.npz").n == 200
+    assert "statistics of 200 images" in out
+
+
+def test_statistics_of_another_network_are_refused(score, noisy, tmp_path):
+    stats = fid_stats.Stats(np.zeros(64), np.eye(64), 900, features="inception@6726825d")
+    fid_stats.write(tmp_path / "other.npz", stats)
+    refusal, *_ = score("--images", f"npz:{noisy[0]}", "--fid_stats", tmp_path / "other.npz")
+    assert re.search("different features: .* inception@6726825d", refusal)
+    refusal, *_ = score("--images", f"npz:{noisy[0]}")
+    assert "wants a --reference to compare to, or --write_stats" in refusal
+
+
+def test_work_that_was_cut_off_goes_on_where_it_was(tmp_path):
+    x = np.random.default_rng(0).integers(0, 255, (40 * 5, 2, 2, 1), np.uint8)
+    asked = []
+
+    class Network:
+        name, resize, range = "toy@1", "none", "-1..1"
+
+        def __init__(self, last):
+            self.left = last
+
+        def apply(self, x):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            flat = np.asarray(x, np.float32).reshape(len(x), -1)
+            return type("Seen", (), {"pool": flat, "logits": flat[:, :2], "spatial": None})
+
+    def batches(first):
+        asked.append(first)
+        return (x[i : i + 5] for i in range(first, len(x), 5))
+
+    part = tmp_path / "part.npz"
+    with pytest.raises(KeyboardInterrupt):
+        scoring_images.measured(Network(33), batches, len(x), "x", part)
+    again = scoring_images.measured(Network(20), batches, len(x), "x", part)
+    whole = scoring_images.measured(Network(40), batches, len(x), "x")
+    assert asked == [0, 100, 0] and not part.exists()
+    np.testing.assert_array_equal(again.pool, whole.pool)
+    np.testing.assert_allclose(again.stats.covariance, whole.stats.covariance, rtol=1e-12)
+
+
+def test_a_sweep_is_all_combinations_and_what_it_cannot_be_is_refused():
+    assert report_images.sweep("cfg_scale=1,1.5 steps=10") == [
+        {"cfg_scale": 1.0, "steps": 10},
+        {"cfg_scale": 1.5, "steps": 10},
+    ]
+    for text in ("scale=1", "steps=a", "", "steps"):
+        with pytest.raises(ValueError, match="--sweep"):
+            report_images.sweep(text)
+
+
+def test_the_self_test_passes_and_can_fail(script, monkeypatch):
+    refusal, out = script("eval_fid.py", "--selftest")
+    assert refusal == "" and out.count("ok  ") == len(selftest.CHECKS)
+    monkeypatch.setattr(selftest.fid, "frechet", lambda a, b: 1.0)
+    with pytest.raises(ValueError, match="FAIL  a set and itself"):
+        selftest.run()

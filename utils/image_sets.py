@@ -1,0 +1,58 @@
+"""The sets of images that a score is of: a reference, its held-out images, any folder."""
+
+from pathlib import Path
+
+import numpy as np
+
+from data import images
+from utils import fid_stats, scoring_images
+
+
+class Sets:
+    """Reads sets by name and sees them through one network, each once.
+
+    Attributes:
+        shape: (H, W, C) of the reference's images; None of a statistics file.
+        held_out_n: how many held-out images the reference has; None of a statistics file.
+    """
+
+    def __init__(self, features, data_dir: str, batch_size: int, size: int | None):
+        self.features, self.data_dir, self.size = features, data_dir, size
+        self.batch_size = batch_size
+        self.shape = self.held_out_n = self.test = None
+        self.floors = {}
+
+    def reference(self, name: str):
+        """(Measured, what to call it) of a dataset's training images or of a statistics file."""
+        if Path(name).suffix in (".npz", ".pkl") and Path(name).is_file():
+            stats = fid_stats.read(name)
+            of = "an unknown number of" if stats.n is None else stats.n
+            return scoring_images.Measured(stats), f"{stats.source}, {of} images"
+        data = images.load(name, self.data_dir, self.size)
+        train, self.test = data["train"], data["test"].x
+        self.shape, self.held_out_n = tuple(train.shape), len(self.test)
+        seen = self.seen(train.x, f"{name} train")
+        return seen, f"{name} train, {len(train.x)} images"
+
+    def all(self, name: str, n: int | None):
+        """Measured of a set that is scored: its first n images, of training and test split."""
+        data = images.load(name, self.data_dir, self.size)
+        x = np.concatenate([split.x for split in data.values()])
+        if n is not None and n > len(x):
+            raise ValueError(f"--num_samples {n} of {name}, which has {len(x)} images")
+        return self.seen(x[:n], name)
+
+    def floor(self, n: int):
+        """Measured of n held-out images, or of all where there are fewer; None: there are none."""
+        if self.test is None:
+            return None
+        n = min(n, len(self.test))
+        if n not in self.floors:
+            some = np.random.default_rng(0).permutation(len(self.test))[:n]
+            self.floors[n] = self.seen(self.test[some], "floor")
+        return self.floors[n]
+
+    def seen(self, x, source: str):
+        size = self.batch_size
+        batches = lambda first: (x[i : i + size] for i in range(first, len(x), size))
+        return scoring_images.measured(self.features, batches, len(x), source)

@@ -1,0 +1,134 @@
+"""All that is said of a set of images: distances to a reference, and what stands beside them.
+
+A set is gone through once. Its features are kept in float32 up to KEPT images, for what wants
+pairs of images (KID, precision, recall, copies) or resampling (standard error, FID_inf); means and
+covariances are of all images, from float64 sums.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils import fid, fid_stats, image_metrics, neighbours
+from utils.progress import bar
+
+KEPT = 50_000
+MANIFOLD = 10_000  # reference images of precision and recall, as many as ADM's evaluator has
+
+
+@dataclass
+class Measured:
+    """A set of images as a network sees it.
+
+    Attributes:
+        stats: the Gaussian of their features; of their spatial ones too, where there are any.
+        pool, logits: f32[N, D], f32[N, K] of the first KEPT of them; None of a statistics file.
+    """
+
+    stats: fid_stats.Stats
+    pool: np.ndarray | None = None
+    logits: np.ndarray | None = None
+
+
+def measured(features, batches, total: int, source: str, part: Path | None = None) -> Measured:
+    """Goes through batches u8[B, H, W, C], `total` images in all.
+
+    Args:
+        features: what they are seen by: name, resize, range, apply.
+        batches: a function (first image) -> batches from there on.
+        source: what to call the set, on the bar and in messages.
+        part: a file that work is kept in while it goes on, and continued from; None keeps none.
+    """
+    sums, digest = {}, hashlib.sha256()
+    kept = {"pool": [], "logits": []}
+    first = resumed(part, sums, kept) if part else 0
+    progress = bar(total, "image", first=first, title=source)
+    for number, x in enumerate(batches(first)):
+        seen = features.apply(x)
+        digest.update(np.ascontiguousarray(x).tobytes())
+        for name in ("pool", "spatial"):
+            if (value := getattr(seen, name)) is not None:
+                moments = fid.Moments.of(value)
+                sums[name] = sums[name] + moments if name in sums else moments
+        room = max(KEPT - sum(map(len, kept["pool"])), 0)
+        for name, values in kept.items():
+            values.append(np.asarray(getattr(seen, name), np.float32)[:room])
+        progress.update(len(x))
+        if part and number % 20 == 19:
+            save_part(part, sums, kept)
+    progress.close()
+    if part:
+        part.unlink(missing_ok=True)
+    stats = fid_stats.of(
+        sums["pool"], spatial=sums.get("spatial"), source=source, features=features.name,
+        resize=features.resize, range=features.range,
+        data_hash=None if first else digest.hexdigest()[:16],
+    )  # fmt: skip
+    return Measured(stats, *(np.concatenate(values) for values in kept.values()))
+
+
+def save_part(part: Path, sums, kept):
+    """Whole or not at all."""
+    arrays = {name: np.concatenate(values) for name, values in kept.items()}
+    for name, m in sums.items():
+        arrays |= {f"{name}_n": m.n, f"{name}_total": m.total, f"{name}_squares": m.squares}
+    halfway = part.with_suffix(".halfway")
+    with halfway.open("wb") as file:
+        np.savez(file, **arrays)
+    halfway.replace(part)
+
+
+def resumed(part: Path, sums, kept) -> int:
+    """Fills in what a file holds; how many images that was."""
+    if not part.exists():
+        return 0
+    with np.load(part, allow_pickle=False) as file:
+        for name in kept:
+            kept[name].append(file[name])
+        for name in ("pool", "spatial"):
+            if f"{name}_n" in file:
+                sums[name] = fid.Moments(
+                    int(file[f"{name}_n"]), file[f"{name}_total"], file[f"{name}_squares"]
+                )
+    return sums["pool"].n
+
+
+def compared(reference: Measured, samples: Measured, held_out: Measured | None, *, limit=False):
+    """{what: number} of samples against a reference, with that of held-out images beside it.
+
+    Args:
+        limit: FID_inf as well.
+    """
+    warnings = [fid_stats.comparable(reference.stats, samples.stats)]
+    n, width = samples.stats.n, len(samples.stats.mean)
+    warnings.append(fid.caution(n, width))
+    out = {
+        "value": fid.frechet(reference.stats, samples.stats),
+        "n": n,
+        "standard_error": fid.standard_error(reference.stats, samples.pool),
+        "floor": held_out and fid.frechet(reference.stats, held_out.stats),
+        "floor_n": held_out and held_out.stats.n,
+    }
+    if limit:
+        out["limit"] = fid.extrapolated(reference.stats, samples.pool).value
+    if samples.stats.spatial is not None and reference.stats.spatial is not None:
+        out["sfid"] = image_metrics.sfid(reference.stats, samples.stats)
+    if reference.pool is not None:
+        out |= pairwise(reference.pool, samples.pool, held_out and held_out.pool)
+    return out | {"warnings": [w for w in warnings if w]}
+
+
+def pairwise(reference, samples, held_out):
+    """What wants the features of single images f32[N, D]."""
+    kid = image_metrics.kid(reference, samples)
+    out = {"kid": kid.mean, "kid_std": kid.std, "kid_subset": kid.size, "kid_seed": kid.seed}
+    if min(len(reference), len(samples)) > 3:
+        found = neighbours.precision_recall(reference[:MANIFOLD], samples)
+        out |= {"precision": found.precision, "recall": found.recall}
+        out |= {"manifold_n": [found.n_reference, found.n_samples]}
+    if held_out is not None and len(held_out) >= 100:
+        near = neighbours.copies(reference, samples, held_out)
+        out |= {"copies_ratio": near.ratio, "copies_near": near.near}
+    return out
