@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import lapack
 from threadpoolctl import ThreadpoolController
 
 ROWS = 4096  # of features that are in float64 at once
@@ -239,7 +240,11 @@ def rank(a, n: int | None) -> int:
 
 
 def inner(a, covariance) -> np.ndarray:
-    """L' covariance L, symmetric to the bit."""
+    """L' covariance L, symmetric to the bit. Of a triangle and a symmetric matrix LAPACK makes it
+    in a quarter of the multiplications (as for a generalised eigenproblem, itype 2)."""
+    if a.chol.shape == covariance.shape and not np.triu(a.chol, 1).any():
+        lower, _ = lapack.dsygst(covariance, a.chol, itype=2, lower=1)
+        return np.tril(lower) + np.tril(lower, -1).T
     product = a.chol.T @ covariance @ a.chol
     return (product + product.T) / 2
 
