@@ -12,5 +12,5 @@ def get_config():
     c = shakespeare.get_config()
     c.process.name = "embedding"
     c.process.dim, c.process.candidates = 96, 16
-    c.process.self_conditioning = "topk"
+    c.process.spread = 0.95
     return c

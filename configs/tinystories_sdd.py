@@ -11,5 +11,5 @@ from configs import tinystories
 def get_config():
     c = tinystories.get_config()
     c.model.name = "bilateral"
-    c.process.name, c.process.self_conditioning = "sparse", "topk"
+    c.process.name, c.process.spread = "sparse", 0.95
     return c

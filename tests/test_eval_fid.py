@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from utils import fid_stats, report_images, scoring_images, selftest
+from models import inception
+from utils import fid_stats, recipe_inception, report_images, scoring_images, selftest
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +135,35 @@ def test_the_self_test_passes_and_can_fail(script, monkeypatch):
     monkeypatch.setattr(selftest.fid, "frechet", lambda a, b: 1.0)
     with pytest.raises(ValueError, match="FAIL  a set and itself"):
         selftest.run()
+
+
+@pytest.mark.slow
+def test_inceptions_features_go_all_the_way_and_their_resizing_is_held_apart(script, tmp_path):
+    rng = np.random.default_rng(0)
+    named = {
+        name: (np.abs(rng.normal(1, 0.3, shape)) / np.prod(shape[1:])).astype(np.float32)
+        for name, shape in inception.shapes().items()
+    }
+    weights = recipe_inception.save_npz(
+        tmp_path / "weights", recipe_inception.Weights("ab" * 32, named)
+    )
+    for name, n in (("few", 5), ("more", 8)):
+        np.savez(tmp_path / f"{name}.npz", x=rng.integers(0, 255, (n, 8, 8, 3), np.uint8))
+    words = ["--images", f"npz:{tmp_path / 'few.npz'}", "--features", weights, "--out", tmp_path]
+    more = [
+        "--reference",
+        f"npz:{tmp_path / 'more.npz'}",
+        "--write_stats",
+        tmp_path / "more_stats.npz",
+    ]
+    refusal, out = script("eval_fid.py", *words, *more)
+    assert refusal == "" and "FD[inception@abababab] n=5" in out and "too few for 2048" in out
+    result = json.loads((tmp_path / "score.json").read_text())
+    assert result["inception_score"] >= 1 and np.isfinite(result["sfid"])
+    stats = fid_stats.read(tmp_path / "more_stats.npz")
+    assert stats.resize == "tf1" and stats.spatial.mean.shape == (2023,)
+    words += ["--fid_stats", tmp_path / "more_stats.npz", "--resize"]
+    refusal, _ = script("eval_fid.py", *words, "clean")
+    assert "different resize: more_stats.npz has tf1" in refusal
+    refusal, _ = script("eval_fid.py", *words, "bilinear")
+    assert "no --resize 'bilinear'; there are tf1, pytorch, clean" in refusal
