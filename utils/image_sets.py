@@ -43,10 +43,10 @@ class Sets:
         return self.seen(x[:n], name)
 
     def floor(self, n: int):
-        """Measured of n held-out images, or of all where there are fewer; None: there are none."""
-        if self.test is None:
+        """Measured of n held-out images, or of all where there are fewer; None: there are not two."""
+        n = 0 if self.test is None else min(n, len(self.test))
+        if n < 2:
             return None
-        n = min(n, len(self.test))
         if n not in self.floors:
             some = np.random.default_rng(0).permutation(len(self.test))[:n]
             self.floors[n] = self.seen(self.test[some], "floor")
