@@ -35,9 +35,12 @@ class Sets:
         return seen, f"{name} train, {len(train.x)} images"
 
     def all(self, name: str, n: int | None):
-        """Measured of a set that is scored: its first n images, of training and test split."""
+        """Measured of a set that is scored, or of its first n images: all images of a path, the
+        training images of a dataset."""
         data = images.load(name, self.data_dir, self.size)
-        x = np.concatenate([split.x for split in data.values()])
+        x = data["train"].x
+        if ":" in name:
+            x = np.concatenate([x, data["test"].x])
         if n is not None and n > len(x):
             raise ValueError(f"--num_samples {n} of {name}, which has {len(x)} images")
         return self.seen(x[:n], name)
