@@ -46,7 +46,7 @@ class Sets:
         return self.seen(x[:n], name)
 
     def floor(self, n: int):
-        """Measured of n held-out images, or of all where there are fewer; None: there are not two."""
+        """Measured of n held-out images, or of all if there are fewer; None: there are not two."""
         n = 0 if self.test is None else min(n, len(self.test))
         if n < 2:
             return None
