@@ -15,7 +15,7 @@ Beside it stands the floor: the same distance for held-out images of the referen
 """
 
 import argparse
-import hashlib
+import functools
 import importlib.util
 import json
 from pathlib import Path
@@ -70,15 +70,19 @@ def main():
         return print(selftest.run())
     cache.enable()
     cells = report_images.sweep(args.sweep) if args.sweep else [{}]
-    run = args.load_dir and sampling.restored(args.load_dir, args.step, solver=args.solver)
-    config = run.config if run else None
-    dataset = args.dataset_name or (config.dataset_name if run else args.images)
+    if args.sweep and not args.load_dir:
+        raise ValueError("--sweep wants --load_dir, a run that draws")
+    restored = functools.cache(
+        lambda solver: sampling.restored(args.load_dir, args.step, solver=solver)
+    )
+    run = args.load_dir and restored(args.solver)
+    dataset = args.dataset_name or (run.config.dataset_name if run else args.images)
     features = recipe_features.load(
         args.features or recipe_features.default_path(dataset), args.resize
     )
     sets = image_sets.Sets(
-        features, args.data_dir or (config.data_dir if run else "datasets"), args.batch_size,
-        config.image_size if run else None,
+        features, args.data_dir or (run.config.data_dir if run else "datasets"), args.batch_size,
+        run.config.image_size if run else None,
     )  # fmt: skip
     wanted = args.fid_stats or args.reference or args.dataset_name or (run and dataset)
     if not wanted:
@@ -88,13 +92,14 @@ def main():
         raise ValueError(f"{wanted} has images {sets.shape}, {run.name} draws {run.recipe.shape}")
     if args.write_stats:
         write(args.write_stats, reference)
-    results = [scored(args, cell, run, features, sets, reference, name) for cell in cells]
     folder = Path(args.out or args.load_dir or "runs/scores")
     folder.mkdir(parents=True, exist_ok=True)
-    for result in results:
-        print(report_images.lines(result), end="\n\n" if args.sweep else "\n")
-    path = folder / ("sweep.json" if args.sweep else "score.json")
-    path.write_text(json.dumps(results if args.sweep else results[0], indent=1))
+    path, results = folder / ("sweep.json" if args.sweep else "score.json"), []
+    for cell in cells:
+        now = restored(cell.get("solver", args.solver)) if run else None
+        results.append(scored(args, cell, now, sets, reference) | {"reference": name})
+        print(report_images.lines(results[-1]), end="\n\n" if args.sweep else "\n", flush=True)
+        path.write_text(json.dumps(results if args.sweep else results[0], indent=1))
     if args.sweep:
         print(report_images.table(results))
     if args.sweep and importlib.util.find_spec("matplotlib"):
@@ -102,56 +107,24 @@ def main():
     print(f"in {path}")
 
 
-def scored(args, cell, run, features, sets, reference, name) -> dict:
+def scored(args, cell, run, sets, reference) -> dict:
     """One set of images against the reference, as the command line and a sweep's cell want it."""
-    from utils import image_metrics, report_images, sampling, scoring_images
+    from utils import report_images, sampling, scoring_images
 
-    n = args.num_samples or sets.held_out_n or report_images.FULL
-    about = {"seed": cell.get("seed", args.seed), "cfg_interval": args.cfg_interval}
-    labels = None
     if run:
-        if n < 2:
-            raise ValueError(f"--num_samples wants at least 2 for a distance; got {n}")
-        if "solver" in cell:
-            run = sampling.restored(args.load_dir, args.step, solver=cell["solver"])
-        about |= knobs(args, cell, run)
-        labels = sampling.class_labels("all", run.recipe.num_classes, n)
-        draw = sampling.sampler(
-            run, steps=about["steps"], scale=about["cfg_scale"], seed=about["seed"],
-            interval=sampling.guidance_interval(args.cfg_interval), batch_size=args.batch_size,
-        )  # fmt: skip
-        stamp = hashlib.sha256(json.dumps([about, n, features.name]).encode()).hexdigest()[:12]
-        part = Path(args.load_dir) / f"score_{stamp}.part.npz"
-        samples = scoring_images.measured(
-            features, lambda first: map(sampling.to_bytes, draw(labels, first=first)), n,
-            "sampling", part,
-        )  # fmt: skip
+        n = args.num_samples
+        n = sets.held_out_n or report_images.FULL if n is None else n
+        about = {"seed": cell.get("seed", args.seed), "cfg_interval": args.cfg_interval}
+        about |= sampling.knobs(
+            run, **{"cfg_scale": args.cfg_scale, "steps": args.denoise_timesteps} | cell
+        )
+        samples, labels = sets.drawn(run, n, about, args.load_dir)
     else:
-        samples = sets.all(args.images, args.num_samples)
-        about["run"] = args.images
+        samples, labels, about = sets.all(args.images, args.num_samples), None, {"run": args.images}
+    result = {"score": sets.features.title, "resize": sets.features.resize, **about}
     held_out = sets.floor(samples.stats.n)
-    result = {"score": features.title, "resize": features.resize, "reference": name, **about}
     result |= scoring_images.compared(reference, samples, held_out, limit=args.fid_inf)
-    result["classifier_accuracy"] = features.accuracy
-    if features.accuracy is None:
-        score = image_metrics.inception_score(samples.logits, splits=min(10, len(samples.logits)))
-        return result | {"inception_score": score.mean, "inception_score_std": score.std}
-    guesses = samples.logits.argmax(-1)
-    counts = image_metrics.class_counts(guesses, samples.logits.shape[1])
-    known = labels is not None and run.recipe.num_classes > 0
-    accuracy = float((guesses == labels[: len(guesses)]).mean()) if known else None
-    result |= {"class_counts": counts.counts.tolist(), "class_chi2": counts.chi2}
-    return result | {"class_accuracy": accuracy}
-
-
-def knobs(args, cell, run) -> dict:
-    """What the samples depend on, as it is printed."""
-    given = {"cfg_scale": args.cfg_scale, "steps": args.denoise_timesteps}
-    own = {
-        "cfg_scale": run.config.sampler.cfg_scale, "steps": run.config.sampler.denoise_timesteps
-    }  # fmt: skip
-    chosen = {k: cell.get(k, own[k] if v is None else v) for k, v in given.items()}
-    return {"run": run.name, "weights": "ema", "solver": run.config.sampler.solver} | chosen
+    return result | scoring_images.classified(sets.features, samples, labels)
 
 
 def only_stats(args, sets):

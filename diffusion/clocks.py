@@ -15,6 +15,8 @@ has dt in it, dt_l = `pace` dt.
 Spread 0 is one clock for all; towards 1 it is one place after the other, in any order.
 """
 
+import itertools
+
 import jax.numpy as jnp
 
 from diffusion import draws
@@ -30,15 +32,29 @@ def clock(process, keys, shape):
     Raises:
         ValueError: spread is not in [0, 1).
     """
+    spread = spread_of(process)
+    if not spread:
+        return lambda t: t
+    rank = order(keys, shape)
+    of = lambda t: t[:, None] if jnp.ndim(t) else t
+    return lambda t: own(of(t), rank, spread)
+
+
+def spread_of(process) -> float:
     spread = getattr(process, "spread", 0.0)
     if not 0.0 <= spread < 1.0:
         raise ValueError(f"spread wants 0 or more, below 1; got {spread}")
-    if not spread:
-        return lambda t: t
-    order = draws.uniform(draws.fold(keys, jnp.int32(1)), shape)
-    rank = order.argsort(-1).argsort(-1) / max(shape[0] - 1, 1)
-    of = lambda t: t[:, None] if jnp.ndim(t) else t
-    return lambda t: jnp.clip((of(t) - spread * rank) / (1.0 - spread), 0.0, 1.0)
+    return spread
+
+
+def order(keys, shape):
+    """Ranks f32[B, L] in [0, 1] of the places of each example, at random."""
+    drawn = draws.uniform(draws.fold(keys, jnp.int32(1)), shape)
+    return drawn.argsort(-1).argsort(-1) / max(shape[0] - 1, 1)
+
+
+def own(t, rank, spread):
+    return jnp.clip((t - spread * rank) / (1.0 - spread), 0.0, 1.0)
 
 
 def rounds(process, solver, keys, shape, times, given=None):
@@ -55,36 +71,39 @@ def rounds(process, solver, keys, shape, times, given=None):
         given: bool[B, L], places that show no noise from the start; None: there are none.
 
     Raises:
-        ValueError: rounds of a process with one clock, or more rounds than steps.
+        ValueError: rounds of a process with one clock, more rounds than steps, or such a spread.
     """
-    number, spread = getattr(solver, "rounds", 1), getattr(process, "spread", 0.0)
-    pairs = times[:-1], times[1:], jnp.zeros(len(times) - 1, jnp.int32)
+    number, spread = getattr(solver, "rounds", 1), spread_of(process)
     if not spread and number > 1:
         raise ValueError(f"rounds want a process with spread above 0; got {number} and spread 0")
+    steps = shared_out(times, number)
     if not spread:
-        return pairs, lambda t, s, _: (t, s, None)
-    if number > 1:
-        if number >= len(times):
-            raise ValueError(f"{number} rounds want as many steps; got {len(times) - 1}")
-        over = (len(times) - 1) / number  # of the steps of one round
-        at = jnp.linspace(0.0, 1.0, len(times))
-        part = [jnp.interp(jnp.linspace(0.0, 1.0, round((r + 1) * over) - round(r * over) + 1), at,
-                           times) for r in range(number)]  # fmt: skip
-        pairs = (
-            jnp.concatenate([p[:-1] for p in part]), jnp.concatenate([p[1:] for p in part]),
-            jnp.concatenate([jnp.full(len(p) - 1, r) for r, p in enumerate(part)]),
-        )  # fmt: skip
+        return steps, lambda t, s, _: (t, s, None)
+    orders = jnp.stack([order(draws.fold(keys, jnp.int32(r)), shape) for r in range(number)])
+    never = jnp.zeros(orders.shape[1:], bool) if given is None else given
 
     def levels(t, s, r):
-        own = clock(process, draws.fold(keys, r), shape)
-        t, s = own(t), own(s)
-        later, begun = r > 0, s < 1.0
-        t, s = (jnp.where(later & ~begun, 0.0, v) for v in (t, s))
-        if given is not None:
-            t, s = jnp.where(given, 0.0, t), jnp.where(given, 0.0, s)
-        return t, s, later & (t >= 1.0) & (s < 1.0) if number > 1 else None
+        t, s = own(t, orders[r], spread), own(s, orders[r], spread)
+        still = never | ((r > 0) & (s == 1.0))  # as it stands: its turn is yet to come
+        t, s = jnp.where(still, 0.0, t), jnp.where(still, 0.0, s)
+        return t, s, (r > 0) & (t == 1.0) if number > 1 else None
 
-    return pairs, levels
+    return steps, levels
+
+
+def shared_out(times, number: int):
+    """Steps (t, s, round): `number` rounds, each along `times`, in as many steps together."""
+    total = len(times) - 1
+    if number > max(total, 1):
+        raise ValueError(f"{number} rounds want as many steps; got {total}")
+    ends = [round(r * total / number) for r in range(number + 1)]
+    along = lambda n: jnp.interp(
+        jnp.linspace(0.0, 1.0, n + 1), jnp.linspace(0.0, 1.0, total + 1), times
+    )
+    parts = [along(b - a) for a, b in itertools.pairwise(ends)] if number > 1 else [times]
+    join = lambda some: jnp.concatenate(list(some))
+    numbers = (jnp.full(len(p) - 1, r) for r, p in enumerate(parts))
+    return join(p[:-1] for p in parts), join(p[1:] for p in parts), join(numbers)
 
 
 def pace(process, t):

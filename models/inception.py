@@ -133,9 +133,15 @@ class Inception(nn.Module):
         for name, branches in BLOCKS.items():
             x = Block(branches, name=name)(x)
             if name == SPATIAL:
-                spatial = x[..., :SPATIAL_CHANNELS].reshape(len(x), -1)
+                spatial = spatial_features(x)
         pool3 = x.mean((1, 2))
         return Features(pool3, spatial, nn.Dense(CLASSES, use_bias=False, name="fc")(pool3))
+
+
+def spatial_features(x):
+    """f32[B, 2023] of a block's f32[B, 17, 17, C]: in the order H, W, C, for another order is
+    another number (openai/guided-diffusion#159)."""
+    return x[..., :SPATIAL_CHANNELS].reshape(len(x), -1)
 
 
 class Block(nn.Module):

@@ -12,8 +12,6 @@ import numpy as np
 
 from utils import fid
 
-SPATIAL_CHANNELS = 7
-
 
 class Kid(NamedTuple):
     """Mean and spread over subsets; the spread is of one subset's value, not the mean's error."""
@@ -99,14 +97,6 @@ def inception_score(logits, *, splits=10, split_size=None, seed=None) -> Incepti
         log_mean = np.log(np.where(mean > 0, mean, 1.0))  # where it is 0, so is every p
         scores.append(np.exp((p * (part - log_mean)).sum(1).mean()))
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)), len(scores))
-
-
-def spatial_features(x) -> np.ndarray:
-    """f[N, 2023] of Inception's mixed_6/conv f[N, 17, 17, C]: the first 7 channels, in the order
-    height, width, channel (another order is another number: guided-diffusion#159)."""
-    if np.ndim(x) != 4 or x.shape[-1] < SPATIAL_CHANNELS:
-        raise ValueError(f"spatial features are [N, H, W, C >= 7]; got {list(np.shape(x))}")
-    return np.asarray(x[..., :SPATIAL_CHANNELS]).reshape(len(x), -1)
 
 
 def sfid(reference, samples) -> float:

@@ -1,11 +1,13 @@
-"""The sets of images that a score is of: a reference, its held-out images, any folder."""
+"""The sets of images that a score is of: a run's samples, a reference, its held-out images."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 
 from data import images
-from utils import fid_stats, scoring_images
+from utils import fid_stats, sampling, scoring_images
 
 
 class Sets:
@@ -44,6 +46,26 @@ class Sets:
         if n is not None and n > len(x):
             raise ValueError(f"--num_samples {n} of {name}, which has {len(x)} images")
         return self.seen(x[:n], name)
+
+    def drawn(self, run, n: int, about: dict, folder):
+        """(Measured, labels i32[n] or None) of n samples of a run.
+
+        Args:
+            about: seed, steps, cfg_scale, cfg_interval; and whatever else tells two sets apart.
+            folder: work is kept in it while it goes on, and continued from there.
+        """
+        if n < 2:
+            raise ValueError(f"--num_samples wants at least 2 for a distance; got {n}")
+        labels = sampling.class_labels("all", run.recipe.num_classes, n)
+        draw = sampling.sampler(
+            run, steps=about["steps"], scale=about["cfg_scale"], seed=about["seed"],
+            interval=sampling.guidance_interval(about["cfg_interval"]), batch_size=self.batch_size,
+        )  # fmt: skip
+        asked = json.dumps([about, n, self.features.name, self.features.resize])
+        part = Path(folder) / f"score_{hashlib.sha256(asked.encode()).hexdigest()[:12]}.part.npz"
+        batches = lambda first: map(sampling.to_bytes, draw(labels, first=first))
+        seen = scoring_images.measured(self.features, batches, n, "sampling", part)
+        return seen, labels if run.recipe.num_classes else None
 
     def floor(self, n: int):
         """Measured of n held-out images, or of all if there are fewer; None: there are not two."""

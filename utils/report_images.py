@@ -3,6 +3,8 @@
 import itertools
 import re
 
+from utils import fid
+
 FULL = 50_000  # images that published numbers are of
 SWEPT = {"cfg_scale": float, "steps": int, "solver": str, "seed": int}
 
@@ -13,7 +15,7 @@ def lines(r: dict) -> str:
     floor = "floor unknown"
     if r["floor"] is not None:
         floor = f"floor={number('floor')} (held-out, n={r['floor_n']})"
-    first = f"{r['score']} n={r['n']}  {max(r['value'], 0.0):.3f}  {floor}"
+    first = f"{r['score']} n={r['n']}  {fid.shown(r['value']):.3f}  {floor}"
     if r.get("class_accuracy") is not None:
         real = f"of real held-out images {r['classifier_accuracy']:.1%}"
         first += f"  class accuracy {r['class_accuracy']:.1%} ({real})"

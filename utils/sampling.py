@@ -131,6 +131,16 @@ def sampler(
     return draw
 
 
+def knobs(run: Run, *, cfg_scale=None, steps=None, **_) -> dict:
+    """What the samples of a run depend on, as it is printed; None is what its config says."""
+    own = run.config.sampler
+    return {
+        "run": run.name, "weights": "ema", "solver": own.solver,
+        "cfg_scale": own.cfg_scale if cfg_scale is None else cfg_scale,
+        "steps": own.denoise_timesteps if steps is None else steps,
+    }  # fmt: skip
+
+
 def to_bytes(x):
     """Samples f32[B, H, W, C] in [-1, 1] as u8, refused as `in_range` does."""
     return pipeline.to_bytes(in_range(x))

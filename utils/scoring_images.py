@@ -105,10 +105,10 @@ def compared(reference: Measured, samples: Measured, held_out: Measured | None, 
     n, width = samples.stats.n, len(samples.stats.mean)
     warnings.append(fid.caution(n, width))
     out = {
-        "value": fid.frechet(reference.stats, samples.stats),
+        "value": distance(reference.stats, samples),
         "n": n,
         "standard_error": fid.standard_error(reference.stats, samples.pool),
-        "floor": held_out and fid.frechet(reference.stats, held_out.stats),
+        "floor": held_out and distance(reference.stats, held_out),
         "floor_n": held_out and held_out.stats.n,
     }
     if limit:
@@ -118,6 +118,30 @@ def compared(reference: Measured, samples: Measured, held_out: Measured | None, 
     if reference.pool is not None:
         out |= pairwise(reference.pool, samples.pool, held_out and held_out.pool)
     return out | {"warnings": [w for w in warnings if w]}
+
+
+def distance(reference: fid_stats.Stats, seen: Measured) -> float:
+    """By the features themselves where they are so few that it is faster, and nearer zero."""
+    if seen.stats.n <= len(seen.stats.mean) and seen.pool is not None:
+        return fid.frechet_of(reference, seen.pool)
+    return fid.frechet(reference, seen.stats)
+
+
+def classified(features, samples: Measured, labels) -> dict:
+    """What the network takes the images for: Inception's score, or a classifier's classes.
+
+    Args:
+        labels: i32[N], what they were drawn as; None: nobody said.
+    """
+    logits, out = samples.logits, {"classifier_accuracy": features.accuracy}
+    if features.accuracy is None:
+        score = image_metrics.inception_score(logits, splits=min(10, len(logits)))
+        return out | {"inception_score": score.mean, "inception_score_std": score.std}
+    guesses = logits.argmax(-1)
+    counts = image_metrics.class_counts(guesses, logits.shape[1])
+    right = None if labels is None else float((guesses == labels[: len(guesses)]).mean())
+    out |= {"class_counts": counts.counts.tolist(), "class_chi2": counts.chi2}
+    return out | {"class_accuracy": right}
 
 
 def pairwise(reference, samples, held_out):

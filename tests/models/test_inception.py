@@ -114,6 +114,13 @@ def test_spatial_features_are_seven_channels_of_mixed_6_conv(ours, network, requ
     close(ours.spatial, conv[:, :7].transpose(0, 2, 3, 1).reshape(2, -1))  # H, W, C
 
 
+def test_spatial_features_go_height_width_channel():
+    x = np.arange(2 * 17 * 17 * 9).reshape(2, 17, 17, 9)
+    got = inception.spatial_features(x)
+    assert got.shape == (2, 2023)
+    assert got[1, (3 * 17 + 5) * 7 + 6] == x[1, 3, 5, 6] and got[0, 7] == x[0, 0, 1, 0]
+
+
 def test_one_image_has_the_features_it_has_among_others(named, ours):
     alone = jax.jit(inception.apply)(inception.convert(named), X[1:].astype(np.float32))
     for a, b in zip(alone, ours, strict=True):

@@ -87,15 +87,6 @@ def test_inception_score_runs_from_one_to_the_number_of_classes():
         image_metrics.inception_score(same[:9])
 
 
-def test_spatial_features_go_height_width_channel():
-    x = np.arange(2 * 17 * 17 * 9).reshape(2, 17, 17, 9)
-    got = image_metrics.spatial_features(x)
-    assert got.shape == (2, 2023)
-    assert got[1, (3 * 17 + 5) * 7 + 6] == x[1, 3, 5, 6] and got[0, 7] == x[0, 0, 1, 0]
-    with pytest.raises(ValueError, match=r"\[2, 17, 17, 6\]"):
-        image_metrics.spatial_features(x[..., :6])
-
-
 def test_sfid_is_the_distance_of_spatial_moments_alone():
     moments = lambda seed, d: fid.Moments.of(normal(50, d, seed=seed) * (1 + seed))
     a, b = (fid_stats.of(moments(s, 5), spatial=moments(s, 4)) for s in (0, 1))
