@@ -38,7 +38,7 @@ class Process(NamedTuple):
     file: str = ""
 
 
-SPARSE = "--process.name sparse --process.candidates"
+SPARSE = "--process.name sparse --process.spread 0.95 --process.candidates"
 SHOWN = "--process.self_conditioning topk --process.candidates 8"
 ROWS = {
     "ar": Process("--process.name autoregressive"),
