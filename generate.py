@@ -47,7 +47,7 @@ def arguments():
     add("--top_k", type=int, help="(the config's)")
     add("--top_p", type=float, help="(the config's)")
     add("--block_size", type=int, help="fill blocks of so many tokens from left to right")
-    add("--rounds", type=int, help="sparse, embedding: write each place so often (the config's)")
+    add("--rounds", type=int, help="write each place so often (the config's)")
     add("--length", type=int, help="tokens, where rows of several lengths were learnt")
     add("--regex", action="append", default=[], help="every text matches it; may be repeated")
     add("--only", help="words, or a file of them: every text is made of these")

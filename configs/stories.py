@@ -25,6 +25,7 @@ def get_config():
     c.weight_decay, c.clip = 0.0, 0.0
     c.ema_decay = 0.99
     c.log_interval, c.eval_interval, c.save_interval = 100, 2_000, 500
-    c.sampler.solver, c.sampler.denoise_timesteps = "remask_rescale", 128
+    c.sampler.solver, c.sampler.denoise_timesteps = "remask_rescale", 256
+    c.sampler.rounds = 4
     c.sampler.temperature = 0.5
     return c

@@ -71,7 +71,7 @@ def get_config():
     c.sampler.solver = "ancestral"  # masked: random, confidence, ..., remask_*, content, openings
     c.sampler.block_size = 0  # masked: fill blocks of so many places from left to right; 0: none
     c.sampler.denoise_timesteps = 32  # solver steps
-    c.sampler.rounds = 1  # sparse, embedding with spread: how often each place is written
+    c.sampler.rounds = 1  # how often each place is written; sparse, embedding: wants spread
     c.sampler.temperature = 1.0  # divides the logits; 0: the likeliest
     c.sampler.top_k = 0  # draw from the k likeliest; 0: all
     c.sampler.top_p = 1.0  # draw from the fewest that hold this share

@@ -14,6 +14,7 @@ from diffusion.loss import diffusion_loss, logit_normal, loss_at, stratified, un
 from diffusion.masked import Masked, everywhere, unprojected
 from diffusion.orders import Content, Openings, ranked, told
 from diffusion.resample import Resample
+from diffusion.rewrite import Rewrite
 from diffusion.sample import predictor, sample
 from diffusion.schedules import SCHEDULES, shifted
 from diffusion.self_conditioning import believed, candidates, likeliest, once, twice
@@ -34,7 +35,7 @@ __all__ = [
     "SCHEDULES", "SOLVERS", "SURVIVALS", "TARGETS", "TIMES", "WEIGHTS",
     "Ancestral", "Automaton", "Autoregressive", "Beliefs", "Blocks", "Churn", "Content", "Ddim",
     "Dpm2m", "Embedding", "Expert", "FirstHitting", "Gaussian", "Heun", "Masked", "NextToken",
-    "Openings", "Ordered", "Remask", "Resample", "Sparse", "Uniform",
+    "Openings", "Ordered", "Remask", "Resample", "Rewrite", "Sparse", "Uniform",
     "allowed", "autoguided", "believed", "blended", "candidates", "clock", "diffusion_loss",
     "draws", "everywhere", "guided", "held", "informed", "likeliest", "logit_normal", "loss_at",
     "once", "predictor", "prompted", "ranked", "remembering", "rounding", "sample", "shifted",

@@ -110,6 +110,7 @@ def test_every_text_satisfies_its_constraints(write):
 
 def test_blocks_temperature_and_guidance_by_the_prompt_run(write):
     words = ["--block_size", 6, "--temperature", 0.5, "--top_k", 5, "--top_p", 0.9]
+    words += ["--rounds", 2]
     refusal, texts, _ = write(*words, "--prompt", "the cat", "--prompt_scale", 2.0)
     assert refusal == "" and all(t.startswith("the cat") for t in texts)
 
@@ -214,6 +215,8 @@ def test_a_prompt_finds_a_row_that_has_room_for_it(write, padded_run):
 def test_sampling_of_a_model_without_masks_has_no_orders(write, ar_run):
     refusal, *_ = write("--solver", "confidence", load_dir=ar_run)
     assert re.search("--solver wants a masked model; .* is autoregressive", refusal)
+    refusal, *_ = write("--rounds", 2, load_dir=ar_run)
+    assert re.search("--rounds wants masked text, or .*; .* is autoregressive", refusal)
     refusal, *_ = write("--prompt", "the cat", "--prompt_scale", 2, load_dir=ar_run)
     assert "--prompt_scale wants a masked model" in refusal
 

@@ -54,29 +54,42 @@ SOLVERS = {
     "remask_loop": partial(diffusion.Remask, strategy="loop"),
     "first_hitting": diffusion.FirstHitting,
 }
+REWRITING = 2.0  # what is written again comes from the squared probabilities; EXPERIMENTS.md
 
 
-def token_solver(process: str, c, language=None):
-    """The solver that fits a process, as a config's `sampler` group describes it.
+def token_solver(process, c, language=None):
+    """The solver that fits a config's `process` group, as its `sampler` group describes it; what
+    of that means nothing to the process is left aside.
 
     Raises:
-        ValueError: no such solver, or a value that means nothing.
+        ValueError: no such solver, or a value that means nothing at all.
     """
-    for name, least in (("temperature", 0.0), ("top_k", 0), ("top_p", 0.0), ("block_size", 0)):
-        if not c[name] >= least:
-            raise ValueError(f"--{name} wants {least} or more; got {c[name]}")
+    rounds = c.get("rounds", 1)
+    for name, value, least in (
+        ("temperature", c.temperature, 0.0), ("top_k", c.top_k, 0), ("top_p", c.top_p, 0.0),
+        ("block_size", c.block_size, 0), ("rounds", rounds, 1),
+    ):  # fmt: skip
+        if not value >= least:
+            raise ValueError(f"--{name} wants {least} or more; got {value}")
     if not 0.0 < c.top_p <= 1.0:
         raise ValueError(f"--top_p wants a share above 0, at most 1; got {c.top_p}")
     filters = () if c.temperature == 1.0 else (diffusion.temperature(c.temperature),)
     filters += (diffusion.top_k(c.top_k),) if c.top_k else ()
     filters += (diffusion.top_p(c.top_p),) if c.top_p < 1.0 else ()
-    again = {"rounds": c.rounds} if c.get("rounds", 1) != 1 else {}
-    if again and process not in ("sparse", "embedding"):
-        raise ValueError(f"--rounds wants sparse or embedding text; this is {process}")
-    if process in OWN_SOLVERS:
-        return OWN_SOLVERS[process](filters=filters, **again)
+    again = {"rounds": rounds} if rewrites(process) and rounds > 1 else {}
+    if process.name in OWN_SOLVERS:
+        return OWN_SOLVERS[process.name](filters=filters, **again)
     solver = look_up(c.solver, SOLVERS, "solver")(filters=filters, language=language)
-    return diffusion.Blocks(size=c.block_size, inner=solver) if c.block_size else solver
+    solver = diffusion.Blocks(size=c.block_size, inner=solver) if c.block_size else solver
+    if not again:
+        return solver
+    return diffusion.Rewrite(inner=solver, again=rounds - 1, power=REWRITING)
+
+
+def rewrites(process) -> bool:
+    """Whether a config's `process` group is one that can write a place more than once."""
+    clocks = process.name in ("sparse", "embedding") and process.get("spread", 0.0) > 0.0
+    return process.name == "masked" or clocks
 
 
 def shown(c, process):

@@ -55,7 +55,7 @@ def text(config, vocab_size: int, padded: bool = False, language=None, table=Non
     kind = config.process.name
     make = look_up(kind, PROCESSES, "process.name")
     survival = look_up(config.process.schedule, diffusion.SURVIVALS, "process.schedule")
-    solver = token_solver(kind, config.sampler, language)
+    solver = token_solver(config.process, config.sampler, language)
     fields = {k: v for k, v in config.model.items() if k not in ("name", "preset")}
     fields |= {"features": vocab_size, "vocab_size": vocab_size}
     fields |= {"causal": kind == "autoregressive", "max_seq_len": config.max_seq_len}

@@ -85,7 +85,8 @@ def measured(run, rows, judge, corpus) -> dict:
 
 
 def worth(texts: list[str], n: int, corpus) -> dict:
-    """Of n rows of stories: how many are ones, how likely, how many were in the training set."""
+    """Of n rows of stories: how many are ones, how likely, how varied (of as many true stories),
+    how many were in the training set."""
     log_p = np.array([stories.log_prob(t) for t in texts])
     ours = [t for t, found in zip(texts, log_p, strict=True) if np.isfinite(found)]
     seen = {row.tobytes() for row in np.ascontiguousarray(corpus.train)}
@@ -94,6 +95,7 @@ def worth(texts: list[str], n: int, corpus) -> dict:
     return {
         "valid": len(ours) / n,
         "nats_a_story": float(nats.mean()) if ours else None,
+        "variety": text_metrics.variety(ours) if ours else None,
         "true_entropy": stories.entropy(),
         "novel": 1.0 - sum(row.tobytes() in seen for row in ids) / len(ours) if ours else None,
         "different": len(set(ours)) / len(ours) if ours else None,

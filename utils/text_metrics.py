@@ -41,6 +41,27 @@ def entropy(rows: Sequence[Sequence[int]]) -> float:
     return float(np.mean(nats))
 
 
+def variety(texts: list[str], seed: int = 0) -> float:
+    """Entropy of what stories choose, rule by rule, over that of as many drawn from the grammar.
+
+    Near 1 where names, places, plots and morals are mixed as they should be; near 0 where it is
+    one story with small changes, be all different and each as likely as a true one. A text that
+    is no story counts as one that chose nothing. NaN of fewer than two texts.
+    """
+    chosen = lambda some: choices([stories.parse(text) or {} for text in some])
+    true = chosen(stories.sample(np.random.default_rng(seed), len(texts)))
+    return chosen(texts) / true if true else float("nan")
+
+
+def choices(parsed: list[dict[str, str]]) -> float:
+    """Nats of the histogram of each rule's options, not used being one of them; summed."""
+    total = 0.0
+    for rule in {rule for one in parsed for rule in one}:
+        p = np.array(list(Counter(one.get(rule) for one in parsed).values())) / len(parsed)
+        total -= float((p * np.log(p)).sum())
+    return total
+
+
 def true_nats(corpus) -> float | None:
     """Nats a token that no model can go below, where they are known: of the embedded stories, as
     long as each row is one whole story. BOS, EOS and padding add nothing."""

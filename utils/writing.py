@@ -9,6 +9,7 @@ import numpy as np
 from data import language, template, tokenizer
 from data.tokenizer import BOS, EOS, PAD
 from utils import loop, recipe_text, sampling
+from utils.recipe_process import rewrites
 
 SAMPLER = ("solver", "denoise_timesteps", "temperature", "top_k", "top_p", "block_size", "rounds")
 
@@ -88,6 +89,11 @@ def changed(run: Run, patterns=(), **sampler) -> Run:
     for name in ("solver", "block_size"):
         if kind != "masked" and name in given:
             raise ValueError(f"--{name} wants a masked model; {run.name} is {kind}")
+    if given.get("rounds", 1) != 1 and not rewrites(config.process):
+        raise ValueError(
+            f"--rounds wants masked text, or sparse or embedding text trained with "
+            f"process.spread; {run.name} is {kind}"
+        )
     if patterns and kind != "masked":
         raise ValueError(f"constraints want a masked model; {run.name} is {kind}")
     config.sampler.update(given)
@@ -224,6 +230,9 @@ def writer(
     for name, value in (("denoise_timesteps", steps), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"--{name} wants at least 1; got {value}")
+    rounds = getattr(run.recipe.solver, "again", 0) + 1
+    if steps < rounds:
+        raise ValueError(f"--rounds {rounds} wants as many steps; --denoise_timesteps is {steps}")
     devices = jax.device_count()
     batch_size = -(-batch_size // devices) * devices
     other, other_ema = (expert.recipe, expert.ema) if expert else (None, None)

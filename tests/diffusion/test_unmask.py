@@ -9,6 +9,7 @@ import pytest
 
 from diffusion import draws, tokens
 from diffusion.masked import Masked
+from diffusion.rewrite import Rewrite
 from diffusion.sample import sample
 from diffusion.unmask import Ancestral, Blocks, FirstHitting, Ordered, Remask
 
@@ -29,6 +30,8 @@ SOLVERS = {
     "blocks": Blocks(size=2),
     "blocks of ordered": Blocks(size=2, inner=Ordered()),
     "blocks of remask": Blocks(size=1, inner=Remask(amount=0.2)),
+    "rewrite": Rewrite(inner=Ordered(order="random"), again=2),
+    "rewrite of blocks": Rewrite(inner=Blocks(size=2), again=1),
 }
 
 
@@ -169,7 +172,9 @@ def test_everything_is_revealed_at_the_end_and_given_tokens_stay(name):
         assert (x < V).all() and (x[:, 0] == 0).all() and (x[:, 3] == 2).all()
 
 
-@pytest.mark.parametrize("name", ["ancestral", "confidence", "loop", "first_hitting", "blocks"])
+@pytest.mark.parametrize(
+    "name", ["ancestral", "confidence", "loop", "first_hitting", "blocks", "rewrite"]
+)
 def test_a_sample_does_not_depend_on_its_batch(name):
     whole = drawn(SOLVERS[name], 6, 3)
     np.testing.assert_array_equal(whole[4:5], drawn(SOLVERS[name], 1, 3, first=4))
@@ -177,7 +182,7 @@ def test_a_sample_does_not_depend_on_its_batch(name):
 
 EXACT = [  # solver, steps: few enough reveals in one step that their independence hardly shows
     ("ancestral", 250), ("first_hitting", 3), ("random", 3), ("cap", 250), ("rescale", 250),
-    ("blocks", 250), ("blocks of remask", 200),
+    ("blocks", 250), ("blocks of remask", 200), ("rewrite", 9),
 ]  # fmt: skip
 
 
@@ -263,6 +268,47 @@ def test_blocks_are_filled_from_left_to_right():
         assert not hidden[4 * (block + 1) :, :, block].any()
 
 
+def distance(x):
+    """Total variation between samples i32[N, L] and the joint."""
+    return 0.5 * abs(np.bincount(np.asarray(x) @ [9, 3, 1], minlength=V**L) / len(x) - P).sum()
+
+
+def test_rewriting_brings_a_hasty_first_round_to_the_joint():
+    """Everything at once in the first step has only the marginals right; six rounds of one place a
+    step, as Gibbs sampling, have the joint."""
+    n = 5000
+    hasty = np.asarray(drawn(Ancestral(), n, 1))
+    healed = np.asarray(drawn(Rewrite(inner=Ancestral(), again=6), n, 21))
+    assert distance(hasty) > 0.2 and distance(healed) < 0.05
+
+
+def test_each_free_place_is_hidden_once_a_round_in_a_new_order():
+    given = jnp.array([0, MASK, MASK, 2, MASK, MASK, MASK])
+    known = lambda x, t: jnp.where(given == MASK, x, given)
+    solver = Rewrite(inner=FirstHitting(), again=3)
+    _, path = drawn(solver, 200, 20, length=7, predict=free, clamp=known, trajectory=True)
+    hidden = np.asarray(path == MASK)[6:]  # a round is 5 steps, and 5 places are free
+    rounds = np.stack([hidden[i : i + 5] for i in (0, 5)])
+    np.testing.assert_array_equal(rounds.sum(1)[:, :, [1, 2, 4, 5, 6]], 1)
+    assert not rounds[..., [0, 3]].any()
+    first, second = (r.argmax(0)[:, [1, 2, 4, 5, 6]] for r in rounds)
+    assert (first != second).any(-1).mean() > 0.9
+    assert abs((first == 0).mean(0) - 0.2).max() < 0.12
+
+
+def test_a_power_sharpens_what_is_written_again():
+    def share(power):
+        solver = Rewrite(inner=Ancestral(), again=1, power=power)
+        return (
+            np.bincount(np.asarray(drawn(solver, 4000, 18, length=9, predict=free)).ravel()) / 36e3
+        )
+
+    p = np.exp([0.3, 0.0, -0.5])
+    np.testing.assert_allclose(share(1.0), p / p.sum(), atol=0.02)
+    written = 8 / 9 * p**3 / (p**3).sum() + 1 / 9 * p / p.sum()  # the last turn has no step left
+    np.testing.assert_allclose(share(3.0), written, atol=0.02)
+
+
 def test_unknown_words_are_refused_with_those_there_are():
     with pytest.raises(ValueError, match="random, confidence, margin, entropy"):
         Ordered(order="best")
@@ -270,3 +316,5 @@ def test_unknown_words_are_refused_with_those_there_are():
         Remask(strategy="none")
     with pytest.raises(ValueError, match="on > off"):
         Remask(strategy="loop", on=0.1, off=0.5)
+    with pytest.raises(ValueError, match="again wants 1 or more; got 0"):
+        Rewrite(inner=Ancestral(), again=0)
