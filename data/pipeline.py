@@ -1,9 +1,12 @@
 """Batches from arrays in memory: a seeded permutation an epoch, the position is the step.
 
-Nothing has to be saved to resume: batch `step` is a function of (seed, step) alone.
+Nothing has to be saved to resume: batch `step` is a function of (seed, step) alone. stream.py has
+the same of what is not in memory.
 """
 
 import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -46,6 +49,38 @@ class Batches:
         return {k: v[chosen] for k, v in self.arrays.items()} | {
             "index": self.rows.astype(np.int32)
         }
+
+
+class Ahead:
+    """Calls `batches` for the next steps in a thread, while the present one is worked on.
+
+    What goes wrong there is raised where the batch is asked for. Leaving the context drops what
+    nobody asked for.
+
+    Args:
+        batches: number of the step -> batch.
+        depth: how many steps it may be ahead.
+        end: the step that nobody will ask for, nor any behind it.
+    """
+
+    def __init__(self, batches: Callable, depth: int = 2, *, end: int):
+        self.batches, self.depth, self.end = batches, depth, end
+        self.thread, self.coming = ThreadPoolExecutor(1), {}
+
+    def __call__(self, step: int):
+        wanted = range(step, max(step + 1, min(step + 1 + self.depth, self.end)))
+        for other in self.coming.keys() - wanted:
+            self.coming.pop(other).cancel()
+        for s in wanted:
+            if s not in self.coming:
+                self.coming[s] = self.thread.submit(self.batches, s)
+        return self.coming.pop(step).result()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.thread.shutdown(wait=False, cancel_futures=True)
 
 
 def to_unit(x):

@@ -1,3 +1,4 @@
+import threading
 import time
 
 import numpy as np
@@ -56,6 +57,38 @@ def test_bad_batches_are_refused():
         batches(20, 5, processes=2)
     with pytest.raises(ValueError, match="no examples"):
         batches(0, 1)
+
+
+def test_batches_are_made_ahead_in_a_thread():
+    seconds = 0.02
+    made, here = [], threading.get_ident()
+
+    def slow(step):
+        assert threading.get_ident() != here
+        time.sleep(seconds)
+        made.append(step)
+        return step
+
+    with pipeline.Ahead(slow, end=10) as ahead:
+        assert ahead(3) == 3
+        time.sleep(5 * seconds)
+        assert made == [3, 4, 5], "two ahead"
+        assert [ahead(i) for i in range(4, 10)] == list(range(4, 10))
+        time.sleep(2 * seconds)
+    assert made == list(range(3, 10)), "each once, and none behind the end"
+
+
+def test_what_goes_wrong_ahead_is_raised_where_it_is_asked_for():
+    def faulty(step):
+        if step == 5:
+            raise ValueError("record 17 of train-3.parquet")
+        return step
+
+    with pipeline.Ahead(faulty, end=9) as ahead:
+        assert [ahead(3), ahead(4)] == [3, 4]
+        with pytest.raises(ValueError, match="record 17"):
+            ahead(5)
+        assert ahead(8) == 8, "and a jump is followed"
 
 
 def test_pixels_go_to_the_unit_range_and_back():
