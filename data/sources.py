@@ -1,18 +1,21 @@
-"""Readers of image files: a function of a path, or of nothing, gives each split's (x, label).
+"""Readers of images: a function of a path, or of nothing, gives the splits that are there.
 
-x is u8[N, H, W, C], u8[N, H, W] or a list of u8[H, W(, C)]; label i32[N] or a list of int.
-A new kind of source is one more function in SOURCES.
+A split is a pair (x, label), where x is u8[N, H, W, C], u8[N, H, W] or a list of u8[H, W(, C)] and
+label i32[N] or a list of int; or, of what is too large for that, Shards (shards.py). Where there
+is no "test", a tenth is held out. A new kind of source is one more function in SOURCES; further
+parameters of it are options that a user may give behind the name (names.py).
 """
 
 import gzip
-import io
 import zipfile
 
 import numpy as np
 
-from data import digits
+from data import digits, hub, names, parquet, tfds
+from data.shards import TEST_SHARE, Files, Shards
 
-SPLITS = dict[str, tuple]  # {"train": (x, label), "test": (x, label)}
+SPLITS = dict[str, tuple | Shards]  # {"train": ..., "test": ...}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 
 def split(x, label, test_x, test_label) -> SPLITS:
@@ -47,65 +50,56 @@ def from_idx(path):
     )  # fmt: skip
 
 
-def from_parquet(path):
-    """Hugging Face's schema: a column of {"bytes": png} and one of integer labels."""
-    if path.is_file():
-        return halve(*read_parquet([path]))
-    parts = {k: sorted(path.glob(f"{k}*.parquet")) for k in ("train", "test")}
-    if not parts["train"]:
-        raise FileNotFoundError(f"no train*.parquet in {path}")
-    if not parts["test"]:
-        return halve(*read_parquet(parts["train"]))
-    return {k: read_parquet(files) for k, files in parts.items()}
+def from_parquet(path, image=None, label=None, train=None, test=None, config=None):
+    """Hugging Face's schema: columns of {"bytes": png} and of integer labels."""
+    files = hub.local(path)
+    if not files:
+        raise FileNotFoundError(f"no *.parquet in {path}")
+    chosen = parquet.choose(files, str(path), config, train, test)
+    return {
+        k: parquet.Pictures([files[p] for p in paths], image, label) for k, paths in chosen.items()
+    }
 
 
-def read_parquet(files):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    images, labels = [], []
-    for file in files:
-        table = pq.read_table(file)
-        image = next(
-            (n for n in table.column_names if pa.types.is_struct(table.schema.field(n).type)), None
-        )
-        if image is None:
-            raise ValueError(
-                f"{file} has no column of images; its columns are {table.column_names}"
-            )
-        label = next(
-            (n for n in ("label", "fine_label", "labels") if n in table.column_names), None
-        )
-        images += [pixels(io.BytesIO(r["bytes"])) for r in table[image].to_pylist()]
-        labels += table[label].to_pylist() if label else [0] * table.num_rows
-    return images, labels
-
-
-def pixels(file):
-    """u8[H, W] of a grey image, u8[H, W, 3] of any other."""
-    from PIL import Image
-
-    image = Image.open(file)
-    return np.asarray(image if image.mode == "L" else image.convert("RGB"))
+def from_tfds(path, image=None, label=None, train=None, test=None):
+    """What TensorFlow Datasets has prepared: PATH, or PATH/VERSION."""
+    folder = tfds.prepared(path)
+    if folder is None:
+        raise FileNotFoundError(f"no dataset_info.json in {path}, or in a version below it")
+    chosen = tfds.choose(folder, train, test)
+    return {k: tfds.Prepared(folder, name, image, label) for k, name in chosen.items()}
 
 
 def from_folder(path):
-    """A folder of images, a subfolder a class if there are any."""
-    parts = {k: path / k for k in ("train", "test") if (path / k).is_dir()}
-    if len(parts) == 2:
-        return {k: read_folder(folder) for k, folder in parts.items()}
-    return halve(*read_folder(parts.get("train", path)))
-
-
-def read_folder(path):
-    from PIL import Image
-
-    suffixes = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
-    classes = sorted({p.parent for p in files})
-    mode = "L" if files and all(Image.open(p).mode == "L" for p in files) else "RGB"
-    images = [np.asarray(Image.open(p).convert(mode)) for p in files]
-    return images, [classes.index(p.parent) for p in files]
+    """A folder of images, a subfolder a class if there are any; in train/ and test/, or not."""
+    held_out = next((path / n for n in parquet.HELD_OUT if (path / n).is_dir()), None)
+    train = path / "train" if (path / "train").is_dir() else path
+    roots = (
+        {"train": train}
+        if held_out is None or train == path
+        else {"train": train, "test": held_out}
+    )
+    files = {
+        k: sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
+        for k, root in roots.items()
+    }
+    place = lambda k, file: file.parent.relative_to(roots[k])
+    classes = sorted({place("train", file) for file in files["train"]})
+    if strange := {place(k, file) for k in files for file in files[k]}.difference(classes):
+        raise ValueError(
+            f"{held_out} has a folder {str(min(strange))!r}, which {train} has not; "
+            "wanted the same classes in both"
+        )
+    if len(files) == 1:  # in a random order, a tenth of them is held out
+        order = np.random.default_rng(0).permutation(len(files["train"]))
+        n = max(1, int(TEST_SHARE * len(order)))
+        mixed = [files["train"][i] for i in order]
+        roots["test"], files = roots["train"], {"train": mixed[n:], "test": mixed[:n]}
+    number = {folder: i for i, folder in enumerate(classes)}
+    return {
+        k: Files(listed, [number[place(k, f)] for f in listed], len(classes), path)
+        for k, listed in files.items()
+    }
 
 
 def from_npz(path):
@@ -130,7 +124,7 @@ def from_npz(path):
     return split(x, label, test_x, test_label)
 
 
-def halve(x, label, share=0.1):
+def halve(x, label, share=TEST_SHARE):
     """Holds out a seeded tenth where a source has no test split of its own."""
     order = np.random.default_rng(0).permutation(len(x))
     test, train = order[: max(1, int(share * len(x)))], order[max(1, int(share * len(x))) :]
@@ -138,20 +132,40 @@ def halve(x, label, share=0.1):
     return split(pick(x, train), pick(label, train), pick(x, test), pick(label, test))
 
 
+def from_any(path, image=None, label=None, train=None, test=None, config=None):
+    """Whatever is at a path: what TFDS prepared, parquet files, idx files, or images."""
+    given = dict(image=image, label=label, train=train, test=test, config=config)
+    given = {k: v for k, v in given.items() if v is not None}
+    if tfds.prepared(path):
+        reader = from_tfds
+    elif hub.local(path):
+        reader = from_parquet
+    else:
+        reader = from_idx if any(path.glob("train-images-idx3-ubyte*")) else from_folder
+    return reader(path, **names.suited(names.taken(reader), given, str(path)))
+
+
 SOURCES = {
     "digits": from_sklearn,
-    "mnist": from_idx,
-    "fashion_mnist": from_idx,
-    "cifar10": from_parquet,
-    "cifar100": from_parquet,
+    "mnist": from_any,
+    "fashion_mnist": from_any,
+    "cifar10": from_any,
+    "cifar100": from_any,
+    "tiny-imagenet": from_any,
+    "imagenet256": from_any,
+    "celebahq256": from_any,
+    "hf": from_any,
     "parquet": from_parquet,
+    "tfds": from_tfds,
     "folder": from_folder,
     "npz": from_npz,
 }
-PATHS = {"parquet", "folder", "npz"}  # named with a path: "folder:PATH"
+PATHS = {"hf", "parquet", "tfds", "folder", "npz"}  # named with a path: "folder:PATH"
 WANTS = {
-    from_idx: "idx files (train-images-idx3-ubyte.gz, ...)",
+    from_any: "idx files or parquet files (train*.parquet, test*.parquet), a directory of TFDS, or "
+    "images in a folder for each class",
     from_parquet: "parquet files (train*.parquet, test*.parquet)",
+    from_tfds: "a directory that TFDS has prepared",
     from_folder: "a folder of images",
     from_npz: "an npz file",
 }

@@ -8,6 +8,7 @@ os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 " + os.environ.get
 shared = os.path.join(tempfile.gettempdir(), f"tandem-test-cache-{os.getuid()}")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", shared)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the real Hub; tests/hub.py stands for it
 
 import importlib.abc  # noqa: E402
 import importlib.machinery  # noqa: E402
@@ -19,6 +20,8 @@ from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+from tests.hub import hub  # noqa: E402, F401
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -22,6 +22,8 @@ LAZY = {
     "pyarrow",
     "tensorboardX",
     "tokenizers",
+    "huggingface_hub",
+    "array_record",
 }
 
 

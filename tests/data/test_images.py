@@ -1,22 +1,10 @@
 import gzip
-import io
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from data import images
-
-
-def png(array):
-    out = io.BytesIO()
-    Image.fromarray(array).save(out, "PNG")
-    return out.getvalue()
-
-
-def pictures(n, side=6, channels=3, seed=0):
-    shape = (n, side, side, channels) if channels > 1 else (n, side, side)
-    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+from tests.pixels import pictures, png
 
 
 def write_idx(path, array):
@@ -64,7 +52,7 @@ def test_parquet_in_the_hubs_schema(tmp_path):
     pa = pytest.importorskip("pyarrow", reason="parquet files want pyarrow")
     import pyarrow.parquet as pq
 
-    x = pictures(12)
+    x = pictures(12, 6)
     (tmp_path / "cifar10").mkdir()
     for name, part in (("train-0", x[:5]), ("train-1", x[5:9]), ("test", x[9:])):
         rows = [{"bytes": png(a), "path": None} for a in part]
@@ -77,7 +65,7 @@ def test_parquet_in_the_hubs_schema(tmp_path):
 
 
 def test_a_folder_of_classes(tmp_path):
-    x = pictures(20)
+    x = pictures(20, 6)
     for i, a in enumerate(x):
         (tmp_path / "f" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
         (tmp_path / "f" / "ab"[i % 2] / f"{i:02d}.png").write_bytes(png(a))
@@ -88,6 +76,18 @@ def test_a_folder_of_classes(tmp_path):
     labelled = {a.tobytes(): i % 2 for i, a in enumerate(x)}
     for part in data.values():
         assert [labelled[a.tobytes()] for a in part.x] == list(part.label)
+
+
+def test_classes_are_the_same_in_both_parts_of_a_folder(tmp_path):
+    for i, a in enumerate(pictures(12, 6)):
+        for part, folder in (("train", "abc"[i % 3]), ("val", "bc"[i % 2])):
+            (tmp_path / part / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / part / folder / f"{i:02d}.png").write_bytes(png(a))
+    data = images.load(f"folder:{tmp_path}")
+    assert data["train"].num_classes == 3 and set(data["test"].label) == {1, 2}
+    (tmp_path / "val" / "b").rename(tmp_path / "val" / "images")
+    with pytest.raises(ValueError, match="val has a folder 'images', which .*train has not"):
+        images.load(f"folder:{tmp_path}")
 
 
 def test_mixed_sizes_want_a_size_and_get_it(tmp_path):
@@ -173,5 +173,5 @@ def test_an_empty_folder_and_floats_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no images"):
         images.load(f"folder:{tmp_path / 'empty'}")
     np.savez(tmp_path / "f.npz", x=np.zeros((9, 4, 4, 1)))
-    with pytest.raises(ValueError, match="float64; wanted uint8"):
+    with pytest.raises(ValueError, match=r"train row 0: it is float64\[4, 4, 1\]; wanted uint8"):
         images.load(f"npz:{tmp_path / 'f.npz'}")
