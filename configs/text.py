@@ -12,7 +12,7 @@ from ml_collections.config_dict import placeholder
 def get_config():
     c = ConfigDict()
     # data
-    c.dataset_name = "stories"  # stories, tinystories, shakespeare, text8, text:PATH
+    c.dataset_name = "stories"  # tinystories, shakespeare, text8, text:PATH, parquet:PATH, hf:X/Y
     c.data_dir = "datasets"  # where named corpora live
     c.max_seq_len = 64  # tokens a row
     c.tokenizer = placeholder(str)  # bpe, words, characters, or the path of a saved one

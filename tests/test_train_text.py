@@ -21,9 +21,9 @@ TINY += [
 
 @pytest.fixture(autouse=True)
 def few_stories(monkeypatch):
-    from data import text
+    from data import documents
 
-    monkeypatch.setattr(text, "STORIES", {"train": (0, 200), "valid": (1, 40)})
+    monkeypatch.setattr(documents, "STORIES", {"train": (0, 200), "valid": (1, 40)})
 
 
 @pytest.fixture
