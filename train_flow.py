@@ -30,15 +30,15 @@ def main():
     loop.shareable(config.batch_size, config.accumulate)
 
     # data
-    data = images.load(config.dataset_name, config.data_dir, config.image_size)
+    data = images.load(config.dataset_name, config.data_dir, config.image_size, config.stream)
     train, test = data["train"], data["test"]
-    batches = pipeline.Batches(
-        {"x": train.x, "label": train.label},
+    batches = train.batches(
         config.batch_size,
         seed=config.seed,
         process=jax.process_index(),
         processes=jax.process_count(),
     )
+    batches = pipeline.Ahead(batches, end=config.max_steps)
 
     # process, network, optimiser, state
     built = recipe.image(config, train.shape, train.num_classes)
@@ -59,12 +59,13 @@ def main():
     workdir = Path(config.workdir or f"runs/{own}")
     record = flags.flatten(config)
     facts = {"seed": config.seed, "shape": train.shape, "num_classes": train.num_classes}
+    facts["images"] = train.hash
     saves = checkpoint.Checkpoints(workdir / "checkpoints", config.keep)
     if found := saves.restore(state, flags.agreement(record, facts, workdir)):
         state, _ = found
     size = sum(p.size for p in jax.tree.leaves(state.params))
     print(
-        f"{config.dataset_name}: {len(train.x)} images {'x'.join(map(str, train.shape))}, "
+        f"{config.dataset_name}: {train.n} images {'x'.join(map(str, train.shape))}, "
         f"{train.num_classes} classes; {config.model.name} of {size / 1e6:.2f} M parameters; "
         f"{jax.device_count()} {jax.default_backend()} device(s); "
         f"step {int(state.step)} of {config.max_steps}; {workdir}",
@@ -85,7 +86,7 @@ def main():
             when_cut=False,
         ),
     ]
-    with saves, metrics, report:
+    with batches, saves, metrics, report:
         state, signal = loop.fit(state, step, batches, config.max_steps, hooks)
     report.farewell(int(state.step), signal, workdir)
 
@@ -97,7 +98,7 @@ def evaluator(config, built, test, key, workdir, report):
     from data import pipeline
     from utils import pictures, recipe
 
-    held_out = pipeline.Batches({"x": test.x, "label": test.label}, min(512, len(test.x)))(0)
+    held_out = test.batches(min(512, test.n))(0)
     losses = recipe.validator(built, EVAL_LEVELS)
     steps, scale = config.sampler.denoise_timesteps, config.sampler.cfg_scale
     draw = recipe.drawer(built, steps, guide=scale != 1.0)

@@ -39,6 +39,7 @@ def main():
         process=jax.process_index(),
         processes=jax.process_count(),
     )
+    batches = pipeline.Ahead(batches, end=config.max_steps)
     rows = writing.describe(corpus)
 
     # process, network, optimiser, state
@@ -93,7 +94,7 @@ def main():
             when_cut=False,
         ),
     ]
-    with saves, metrics, report:
+    with batches, saves, metrics, report:
         state, signal = loop.fit(state, step, batches, config.max_steps, hooks)
     report.farewell(int(state.step), signal, workdir)
 

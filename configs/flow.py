@@ -12,12 +12,11 @@ from ml_collections.config_dict import placeholder
 def get_config():
     c = ConfigDict()
     # data
-    c.dataset_name = (
-        "digits"  # or mnist, fashion_mnist, cifar10, folder:PATH, parquet:PATH, npz:PATH
-    )
+    c.dataset_name = "digits"  # or cifar10, imagenet256, ... hf:OWNER/NAME, folder:PATH: images.py
     c.data_dir = "datasets"  # where named datasets live
-    c.image_size = placeholder(int)  # crop and resize to this side; None: as they are
+    c.image_size = placeholder(int)  # resize the shorter side, cut out the middle; None: as is
     c.flip = False  # mirror half of the images
+    c.stream = False  # read and decode images as they are used, from here or from the Hub
     # network; None: the preset's
     c.model = ConfigDict()
     c.model.name = "dit"  # dit, unet

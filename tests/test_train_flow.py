@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 
+from tests.pixels import pictures, png
 from utils import checkpoint
 
 TINY = [
@@ -65,6 +66,18 @@ def test_200_steps_and_200_more_are_400_bit_for_bit(train, tmp_path):
     assert refusal == "" and "step 200 of 400" in out
     assert train(tmp_path / "b", "--max_steps", "400", *quiet)[0] == ""
     assert_same(leaves(tmp_path / "a", 400), leaves(tmp_path / "b", 400))
+
+
+def test_a_streamed_run_goes_on_exactly(train, tmp_path):
+    for i, a in enumerate(pictures(60, 8, 1)):
+        (tmp_path / "x" / f"c{i % 2}").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "x" / f"c{i % 2}" / f"{i}.png").write_bytes(png(a))
+    words = ["--dataset_name", f"folder:{tmp_path / 'x'}", "--stream", "--max_steps"]
+    assert train(tmp_path / "a", *words, "5")[0] == ""
+    refusal, out = train(tmp_path / "a", *words, "12")
+    assert refusal == "" and "54 images 8x8x1, 2 classes" in out and "step 5 of 12" in out
+    assert train(tmp_path / "b", *words, "12")[0] == ""
+    assert_same(leaves(tmp_path / "a", 12), leaves(tmp_path / "b", 12))
 
 
 def test_a_finished_run_may_be_started_again_without_harm(train, tmp_path):
