@@ -1,35 +1,72 @@
-"""Gets a text corpus ready: its tokenizer, and its tokens in a memory-mapped cache.
+"""Gets a dataset ready ahead of time: images decoded, or text as tokens, in a memory-mapped cache.
 
+    python prepare_data.py --dataset_name cifar10
+    python prepare_data.py --dataset_name imagenet256 --data_dir PATH
     python prepare_data.py --dataset_name tinystories --vocab_size 8192 --max_seq_len 256
     python prepare_data.py --config=configs/tinystories.py --hub_documents 200_000
-    python prepare_data.py --dataset_name text:PATH --tokenizer characters
+    python prepare_data.py --dataset_name hf:OWNER/NAME                          # images
+    python prepare_data.py --dataset_name hf:OWNER/NAME --config=configs/text.py
 
-Takes the flags of train_text.py, which does the same on its first run and then finds the cache.
+Takes the flags of train_flow.py, or those of train_text.py where the dataset or the config is of
+text; these scripts do the same on their first run, and then find the cache. Work that was cut off
+goes on where it was; a cache that is there is verified.
 """
 
 import sys
+import time
 
 from utils import config as flags
 
 
 def main():
-    config = flags.parse(sys.argv, "configs/text.py")
+    began = time.time()
+    name = dict(flags.pairs(sys.argv[1:])).get("dataset_name") or "stories"
 
-    from data import text
-    from data.cache import cache_dir
+    from data import images, names, store
+
+    kinds = {names.plain(kind) for kind in images.SOURCES}
+    of_images = names.plain(name.partition(":")[0].partition(",")[0]) in kinds
+    config = flags.parse(sys.argv, "configs/flow.py" if of_images else "configs/text.py")
+    place, lines = (of_text if "max_seq_len" in config else of_pictures)(config)
+    found, _ = store.read(place)
+    what = "made"
+    if (place / store.MANIFEST).stat().st_mtime < began:
+        store.verify(place)
+        what = "there already, and verified"
+    size = sum(array.nbytes for array in found.values())
+    print("\n".join([*lines, f"{size / 1e6:.1f} MB {what}, in {place}"]))
+
+
+def of_pictures(config):
+    """(where the cache is, what to say of it); makes it if it is not there."""
+    from data import images, store
+
+    data = images.load(config.dataset_name, config.data_dir, config.image_size)
+    train, test = data["train"], data["test"]
+    place = store.place(train.x)
+    skipped = {key for part in store.read(place)[1]["skipped"].values() for key in part}
+    lines = [
+        f"{config.dataset_name}: {train.n} images {'x'.join(map(str, train.shape))} to train on, "
+        f"{test.n} held out, {train.num_classes or 'no'} classes"
+    ]
+    return place, lines + [f"not readable, and skipped: {key}" for key in sorted(skipped)]
+
+
+def of_text(config):
+    """The same of a corpus."""
+    from data import store, text
     from data.tokenizer import PAD
 
     corpus = text.of(config)
     tokens = sum(int((rows != PAD).sum()) for rows in (corpus.train, corpus.valid))
-    print(
+    lines = [
         f"{corpus.name}: {len(corpus.train)} rows to train on, {len(corpus.valid)} held out, of "
-        f"{config.max_seq_len} tokens ({tokens / 1e6:.2f} M)\n"
+        f"{config.max_seq_len} tokens ({tokens / 1e6:.2f} M)",
         f"tokenizer {corpus.tokenizer.hash}: {corpus.tokenizer.size} tokens, "
-        f"{corpus.chars_per_token:.2f} characters a token on held-out text\n"
-        f"in {cache_dir()}"
-    )
-    for row in corpus.valid[:2]:
-        print(f"  {corpus.tokenizer.decode(row)[:300]!r}")
+        f"{corpus.chars_per_token:.2f} characters a token on held-out text",
+    ]
+    some = [f"  {corpus.tokenizer.decode(row)[:300]!r}" for row in corpus.valid[:2]]
+    return store.place(corpus.train), lines + some
 
 
 if __name__ == "__main__":
