@@ -9,8 +9,9 @@
     python eval_fid.py --selftest
 
 Exactly N samples from the averaged weights. WEIGHTS is FID's Inception
-(pt_inception-2015-12-05-6726825d.pth); with a small classifier of train_classifier.py instead, the
-number is an FD[name@hash], comparable to other numbers of that name and N alone, and no FID.
+(pt_inception-2015-12-05-6726825d.pth). With another network, a small classifier of
+train_classifier.py or a published one (utils/recipe_features.py lists them), the number is an
+FD[name@hash], comparable to other numbers of that name and N alone, and no FID.
 Beside it stands the floor: the same distance for held-out images of the reference.
 """
 
@@ -33,7 +34,10 @@ def arguments():
     what.add_argument("--images", help="a dataset, folder:PATH or npz:PATH in place of a run")
     what.add_argument("--selftest", action="store_true", help="check the arithmetic, in seconds")
     add("--step", type=int, help="checkpoint; the newest by default")
-    add("--features", help="npz of train_classifier.py (runs/features/DATASET.npz) or Inception's")
+    add(
+        "--features",
+        help="of train_classifier.py (runs/features/DATASET.npz), or published",
+    )
     add("--resize", default="tf1", help="to Inception: tf1, pytorch or clean")
     add("--dataset_name", help="reference images (the checkpoint's)")
     add("--reference", help="the same, or folder:PATH, npz:PATH, or a statistics file")
@@ -118,13 +122,13 @@ def scored(args, cell, run, sets, reference) -> dict:
         about |= sampling.knobs(
             run, **{"cfg_scale": args.cfg_scale, "steps": args.denoise_timesteps} | cell
         )
-        samples, labels = sets.drawn(run, n, about, args.load_dir)
+        samples = sets.drawn(run, n, about, args.load_dir)
     else:
-        samples, labels, about = sets.all(args.images, args.num_samples), None, {"run": args.images}
+        samples, about = sets.all(args.images, args.num_samples), {"run": args.images}
     result = {"score": sets.features.title, "resize": sets.features.resize, **about}
     held_out = sets.floor(samples.stats.n)
     result |= scoring_images.compared(reference, samples, held_out, limit=args.fid_inf)
-    return result | scoring_images.classified(sets.features, samples, labels)
+    return result | scoring_images.classified(sets.features, reference, samples, held_out)
 
 
 def only_stats(args, sets):

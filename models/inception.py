@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from models import published
+
 SIDE, WIDTH, CLASSES, EPSILON = 299, 2048, 1008, 1e-3
 # mixed_6/conv of the graph, which counts mixed, mixed_1, .. mixed_10: the branch1x1 of this block,
 # and so the first channels that it puts out
@@ -31,7 +33,6 @@ class Branch(NamedTuple):
     convs: tuple = ()  # of (features, height, width[, stride]), or of pairs that share an input
 
 
-NORM = ("weight", "bias", "running_mean", "running_var")
 FORK = ((384, 1, 3), (384, 3, 1))
 
 
@@ -226,7 +227,7 @@ def shapes() -> dict[str, tuple[int, ...]]:
     found = {}
     for name, shape in kernels().items():
         found[f"{name}.conv.weight"] = shape
-        found |= {f"{name}.bn.{part}": shape[:1] for part in NORM}
+        found |= {f"{name}.bn.{part}": shape[:1] for part in published.NORM}
     return found | {"fc.weight": (CLASSES, WIDTH), "fc.bias": (CLASSES,)}
 
 
@@ -236,8 +237,9 @@ def convert(named: dict[str, np.ndarray]) -> dict:
     Raises:
         ValueError: names that are missing, unknown or of another shape; the message tells them.
     """
-    check(named)
-    folded = {name: fold(named, name) for name in kernels()}
+    published.check(named, shapes(), "FID's Inception")
+    fold = lambda name: published.folded(named, f"{name}.conv", f"{name}.bn", EPSILON)
+    folded = {name: fold(name) for name in kernels()}
     params = {name: folded[name] for name in STEM}
     for block, branches in BLOCKS.items():
         params[block] = {
@@ -251,27 +253,3 @@ def convert(named: dict[str, np.ndarray]) -> dict:
             params[block]["heads"] = jax.tree.map(lambda *a: jnp.concatenate(a, -1), *heads)
     params["fc"] = {"kernel": jnp.asarray(named["fc.weight"].T, jnp.float32)}
     return params
-
-
-def fold(named, name) -> dict:
-    """A convolution and the batch norm behind it as one convolution with a bias."""
-    of = lambda part: np.asarray(named[f"{name}.{part}"], np.float64)
-    gain = of("bn.weight") / np.sqrt(of("bn.running_var") + EPSILON)
-    kernel = of("conv.weight").transpose(2, 3, 1, 0) * gain
-    bias = of("bn.bias") - of("bn.running_mean") * gain
-    return {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(bias, jnp.float32)}
-
-
-def check(named):
-    wanted = shapes()
-    found = {k: np.shape(a) for k, a in named.items() if not k.endswith("num_batches_tracked")}
-    wrong = [f"{k} missing" for k in wanted if k not in found]
-    wrong += [f"{k} unknown" for k in found if k not in wanted]
-    wrong += [
-        f"{k} {found[k]} instead of {shape}"
-        for k, shape in wanted.items()
-        if k in found and found[k] != shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise ValueError(f"not the weights of FID's Inception: {', '.join(wrong[:5])}{more}")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models import inception
-from utils import fid_stats, recipe_inception, report_images, scoring_images, selftest
+from utils import fid_stats, report_images, scoring_images, selftest, weights_file
 
 
 @pytest.fixture(scope="module")
@@ -144,9 +144,7 @@ def test_inceptions_features_go_all_the_way_and_their_resizing_is_held_apart(scr
         name: (np.abs(rng.normal(1, 0.3, shape)) / np.prod(shape[1:])).astype(np.float32)
         for name, shape in inception.shapes().items()
     }
-    weights = recipe_inception.save_npz(
-        tmp_path / "weights", recipe_inception.Weights("ab" * 32, named)
-    )
+    weights = weights_file.save_npz(tmp_path / "weights", weights_file.Weights("ab" * 32, named))
     for name, n in (("few", 5), ("more", 8)):
         np.savez(tmp_path / f"{name}.npz", x=rng.integers(0, 255, (n, 8, 8, 3), np.uint8))
     words = ["--images", f"npz:{tmp_path / 'few.npz'}", "--features", weights, "--out", tmp_path]

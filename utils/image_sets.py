@@ -31,24 +31,24 @@ class Sets:
             of = "an unknown number of" if stats.n is None else stats.n
             return scoring_images.Measured(stats), f"{stats.source}, {of} images"
         data = images.load(name, self.data_dir, self.size)
-        train, self.test = data["train"], data["test"].x
-        self.shape, self.held_out_n = tuple(train.shape), len(self.test)
-        seen = self.seen(train.x, f"{name} train")
-        return seen, f"{name} train, {len(train.x)} images"
+        train, self.test = data["train"], data["test"]
+        self.shape, self.held_out_n = tuple(train.shape), len(self.test.x)
+        return self.seen(train, f"{name} train"), f"{name} train, {len(train.x)} images"
 
     def all(self, name: str, n: int | None):
         """Measured of a set that is scored, or of its first n images: all images of a path, the
         training images of a dataset."""
         data = images.load(name, self.data_dir, self.size)
-        x = data["train"].x
+        found = data["train"]
         if ":" in name:
-            x = np.concatenate([x, data["test"].x])
-        if n is not None and n > len(x):
-            raise ValueError(f"--num_samples {n} of {name}, which has {len(x)} images")
-        return self.seen(x[:n], name)
+            parts = zip(found[:2], data["test"][:2], strict=True)
+            found = images.Images(*map(np.concatenate, parts), found.num_classes)
+        if n is not None and n > len(found.x):
+            raise ValueError(f"--num_samples {n} of {name}, which has {len(found.x)} images")
+        return self.seen(found, name, slice(n))
 
     def drawn(self, run, n: int, about: dict, folder):
-        """(Measured, labels i32[n] or None) of n samples of a run.
+        """Measured of n samples of a run.
 
         Args:
             about: seed, steps, cfg_scale, cfg_interval; and whatever else tells two sets apart.
@@ -64,20 +64,22 @@ class Sets:
         asked = json.dumps([about, n, self.features.name, self.features.resize])
         part = Path(folder) / f"score_{hashlib.sha256(asked.encode()).hexdigest()[:12]}.part.npz"
         batches = lambda first: map(sampling.to_bytes, draw(labels, first=first))
-        seen = scoring_images.measured(self.features, batches, n, "sampling", part)
-        return seen, labels if run.recipe.num_classes else None
+        drawn_as = labels if run.recipe.num_classes else None
+        return scoring_images.measured(self.features, batches, n, "sampling", part, drawn_as)
 
     def floor(self, n: int):
         """Measured of n held-out images, or of all if there are fewer; None: there are not two."""
-        n = 0 if self.test is None else min(n, len(self.test))
+        n = 0 if self.test is None else min(n, len(self.test.x))
         if n < 2:
             return None
         if n not in self.floors:
-            some = np.random.default_rng(0).permutation(len(self.test))[:n]
-            self.floors[n] = self.seen(self.test[some], "floor")
+            some = np.random.default_rng(0).permutation(len(self.test.x))[:n]
+            self.floors[n] = self.seen(self.test, "floor", some)
         return self.floors[n]
 
-    def seen(self, x, source: str):
-        size = self.batch_size
+    def seen(self, found: images.Images, source: str, some=...):
+        """Measured of images, or of some of them."""
+        x, size = found.x[some], self.batch_size
         batches = lambda first: (x[i : i + size] for i in range(first, len(x), size))
-        return scoring_images.measured(self.features, batches, len(x), source)
+        label = found.label[some] if found.num_classes else None
+        return scoring_images.measured(self.features, batches, len(x), source, label=label)

@@ -1,9 +1,12 @@
-"""What images are measured by: a small classifier's features, or FID's Inception.
+"""What images are measured by: a small classifier's features, or a published network's.
 
     runs/features/digits.npz                    of train_classifier.py: FD[digits-cnn@09a04162]
-    pt_inception-2015-12-05-6726825d.pth, .npz  the published weights: FID[inception@6726825d]
+    pt_inception-2015-12-05-6726825d.pth        FID's Inception: FID[inception@6726825d]
+    lenet_epoch=12_test_acc=0.991.pth           for MNIST: FD[lenet-mnist@7b3591ba]
+    resnet56-4bfd9763.th                        for CIFAR-10: FD[resnet56-cifar10@4bfd9763]
 
-The name is part of every score: numbers of different names do not compare.
+The name is part of every score: numbers of different names do not compare. Which network a file
+is for is told by the names of its arrays, not by its own.
 """
 
 import functools
@@ -17,7 +20,8 @@ import jax
 import numpy as np
 
 from data import pipeline, resize
-from utils import recipe_inception
+from models import inception, lenet, resnet
+from utils import weights_file
 
 
 class Seen(NamedTuple):
@@ -35,7 +39,8 @@ class Features(NamedTuple):
     apply: Callable  # u8[B, H, W, C] -> Seen
     resize: str  # how images come to the network's size
     range: str  # what it reads pixels as
-    accuracy: float | None = None  # of a classifier, on its dataset's test split
+    classes: int = 0  # of such images, that it was trained to tell apart; 0: of others
+    accuracy: float | None = None  # at that, on the test split, as its file tells
 
     @property
     def title(self) -> str:
@@ -69,7 +74,7 @@ def default_path(dataset: str) -> str:
 
 
 def load(path, mode: str = "tf1") -> Features:
-    """Features from a file of either kind.
+    """Features from a file of any kind above.
 
     Args:
         mode: how Inception's images are resized, see data/resize.py.
@@ -79,15 +84,29 @@ def load(path, mode: str = "tf1") -> Features:
         ValueError: not such a file, or no such mode.
     """
     path = Path(path)
-    if path.suffix == ".pth" or (path.is_file() and "fc.weight" in names(path)):
-        return of_inception(path, mode)
+    if mode not in resize.MODES:
+        raise ValueError(f"no --resize {mode!r}; there are {', '.join(resize.MODES)}")
     if not path.is_file():
+        places = ", ".join(f"{p.what}'s ({p.source})" for p in PUBLISHED.values())
         raise FileNotFoundError(
-            f"no features at {path}; make them with: "
-            f"python train_classifier.py --dataset_name NAME --out {path}, or give Inception's "
-            "weights, --features pt_inception-2015-12-05-6726825d.pth"
+            f"no features at {path}; make them with: python train_classifier.py --dataset_name "
+            f"NAME --out {path}, or give the weights of a published network, {places}"
         )
-    return of_classifier(path)
+    if "dataset" in names(path):
+        return of_classifier(path)
+    weights = weights_file.read(path)
+    known = next((p for mark, p in PUBLISHED.items() if mark in weights.named), None)
+    if known is None:
+        there = ", ".join(p.what for p in PUBLISHED.values())
+        raise ValueError(
+            f"{path} is not a features file: it has no weights of {there}, nor of a classifier of "
+            "train_classifier.py"
+        )
+    try:
+        found = known.build(weights.named, mode)
+    except ValueError as error:
+        raise ValueError(f"{path} has {error}; wanted those of {known.source}") from None
+    return found._replace(name=f"{found.name}@{weights.sha256[:8]}")
 
 
 def names(path) -> set[str]:
@@ -95,25 +114,54 @@ def names(path) -> set[str]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return set(file.files)
-    except (ValueError, OSError, AttributeError):
+    except (ValueError, OSError, EOFError, AttributeError):
         return set()
 
 
-def of_inception(path, mode) -> Features:
-    if mode not in resize.MODES:
-        raise ValueError(f"no --resize {mode!r}; there are {', '.join(resize.MODES)}")
-    found = recipe_inception.load(path)
+def of_inception(named, mode) -> Features:
+    params = inception.convert(named)
     # pytorch-fid reads a byte as 2 x / 255 - 1, the others as (x - 128) / 128
     scale = 256 / 255 if mode == "pytorch" else 1.0
 
     @jax.jit
-    def apply(x):
-        seen = found.apply(resize.resize(x, mode) * scale)
+    def apply(params, x):
+        seen = inception.apply(params, resize.resize(x, mode) * scale)
         return Seen(seen.pool3, seen.logits, seen.spatial)
 
-    return Features(
-        found.name, apply, mode, "2x/255-1" if mode == "pytorch" else "(x-128)/128"
-    )  # fmt: skip
+    reads = "2x/255-1" if mode == "pytorch" else "(x-128)/128"
+    return Features("inception", functools.partial(apply, params), mode, reads)
+
+
+def of_lenet(named, _) -> Features:
+    apply = functools.partial(jax.jit(lenet.apply), lenet.convert(named))
+    return Features("lenet-mnist", lambda x: Seen(*apply(x)), "pillow-bilinear-32", "x/255", 10)
+
+
+def of_resnet(named, _) -> Features:
+    apply = functools.partial(jax.jit(resnet.apply), resnet.convert(named))
+    name = f"resnet{resnet.depth(named)}-cifar10"
+    return Features(name, lambda x: Seen(*apply(x)), "none", "(x/255-mean)/std", 10)
+
+
+class Published(NamedTuple):
+    """A network whose weights were published; `build`: (arrays, mode) -> Features."""
+
+    what: str
+    source: str
+    build: Callable
+
+
+PUBLISHED = {  # an array that only its files have: what it is
+    "Conv2d_1a_3x3.conv.weight": Published(
+        "Inception", "github.com/mseitzer/pytorch-fid/releases, tag fid_weights", of_inception
+    ),
+    "convnet.c1.weight": Published(
+        "LeNet", "github.com/csinva/gan-vae-pretrained-pytorch", of_lenet
+    ),
+    "layer1.0.conv1.weight": Published(
+        "ResNet", "github.com/akamaster/pytorch_resnet_cifar10", of_resnet
+    ),
+}
 
 
 def of_classifier(path) -> Features:
@@ -139,4 +187,4 @@ def of_classifier(path) -> Features:
         return Seen(pool, logits)
 
     name = f"{dataset}-cnn@{digest.hexdigest()[:8]}"
-    return Features(name, seen, "none", "2x/255-1", accuracy)
+    return Features(name, seen, "none", "2x/255-1", classes, accuracy)

@@ -17,8 +17,9 @@ def lines(r: dict) -> str:
         floor = f"floor={number('floor')} (held-out, n={r['floor_n']})"
     first = f"{r['score']} n={r['n']}  {fid.shown(r['value']):.3f}  {floor}"
     if r.get("class_accuracy") is not None:
-        real = f"of real held-out images {r['classifier_accuracy']:.1%}"
-        first += f"  class accuracy {r['class_accuracy']:.1%} ({real})"
+        real = r["classifier_accuracy"]
+        real = "unknown" if real is None else f"{real:.1%}"
+        first += f"  class accuracy {r['class_accuracy']:.1%} (of real held-out images {real})"
     beside = [f"standard error {number('standard_error', '.2g')}"]
     beside += [f"FID_inf {number('limit')}"] if "limit" in r else []
     beside += [f"sFID {number('sfid')}"] if "sfid" in r else []
@@ -27,9 +28,10 @@ def lines(r: dict) -> str:
     if "precision" in r:
         beside.append(f"precision {r['precision']:.3f}, recall {r['recall']:.3f}")
     if "inception_score" in r:
-        beside.append(f"Inception Score {number('inception_score')}")
+        own = "" if "inception@" in r["score"] else " by its own classes"
+        beside.append(f"Inception Score{own} {number('inception_score')}")
     if "class_counts" in r:
-        beside.append(f"classes {min(r['class_counts'])} to {max(r['class_counts'])} times")
+        beside.append(classes(r))
     if "copies_ratio" in r:
         beside.append(
             f"nearest training image at {r['copies_ratio']:.2f} of a held-out image's distance, "
@@ -44,6 +46,15 @@ def lines(r: dict) -> str:
     last = "; ".join([*notes, f"against {r['reference']}", f"resize {r['resize']}", *made])
     warned = [f"warning: {w}" for w in r["warnings"]]
     return "\n".join([first, "; ".join(beside), last, *warned])
+
+
+def classes(r: dict) -> str:
+    """How often each class comes, and how far that is from the reference's shares."""
+    beside = ""
+    if "held_out_class_chi2" in r:
+        beside = f", held-out {r['held_out_class_chi2']:.1f}"
+    counts = r["class_counts"]
+    return f"classes {min(counts)} to {max(counts)} times (chi2 {r['class_chi2']:.1f}{beside})"
 
 
 def sweep(text: str) -> list[dict]:

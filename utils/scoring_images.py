@@ -25,14 +25,18 @@ class Measured:
     Attributes:
         stats: the Gaussian of their features; of their spatial ones too, where there are any.
         pool, logits: f32[N, D], f32[N, K] of the first KEPT of them; None of a statistics file.
+        label: i32[N], the classes that they are of, or were drawn as; None: nobody said.
     """
 
     stats: fid_stats.Stats
     pool: np.ndarray | None = None
     logits: np.ndarray | None = None
+    label: np.ndarray | None = None
 
 
-def measured(features, batches, total: int, source: str, part: Path | None = None) -> Measured:
+def measured(
+    features, batches, total: int, source: str, part: Path | None = None, label=None
+) -> Measured:
     """Goes through batches u8[B, H, W, C], `total` images in all.
 
     Args:
@@ -40,6 +44,7 @@ def measured(features, batches, total: int, source: str, part: Path | None = Non
         batches: a function (first image) -> batches from there on.
         source: what to call the set, on the bar and in messages.
         part: a file that work is kept in while it goes on, and continued from; None keeps none.
+        label: see Measured.
     """
     sums, digest = {}, hashlib.sha256()
     kept = {"pool": [], "logits": []}
@@ -66,7 +71,7 @@ def measured(features, batches, total: int, source: str, part: Path | None = Non
         resize=features.resize, range=features.range,
         data_hash=None if first else digest.hexdigest()[:16],
     )  # fmt: skip
-    return Measured(stats, *(np.concatenate(values) for values in kept.values()))
+    return Measured(stats, *(np.concatenate(values) for values in kept.values()), label)
 
 
 def save_part(part: Path, sums, kept):
@@ -127,21 +132,34 @@ def distance(reference: fid_stats.Stats, seen: Measured) -> float:
     return fid.frechet(reference, seen.stats)
 
 
-def classified(features, samples: Measured, labels) -> dict:
-    """What the network takes the images for: Inception's score, or a classifier's classes.
+def classified(features, reference: Measured, samples: Measured, held_out: Measured | None):
+    """{what: number} of what the network takes the images for: the score of arXiv:1606.03498 by
+    its classes and, where it was trained on such images, how often each class comes, and how often
+    it is the one that an image was drawn as. What held-out images have is beside it."""
+    score = image_metrics.inception_score(samples.logits, splits=min(10, len(samples.logits)))
+    out = {"inception_score": score.mean, "inception_score_std": score.std}
+    if not features.classes:
+        return out
+    shares = None if reference.logits is None else guessed(reference, features.classes)
+    for name, images in (("class", samples), ("held_out_class", held_out)):
+        if images is not None:
+            found = image_metrics.class_counts(images.logits.argmax(-1), features.classes, shares)
+            out |= {f"{name}_counts": found.counts.tolist(), f"{name}_chi2": found.chi2}
+    real = held_out and accuracy(held_out, features.classes)
+    out["classifier_accuracy"] = features.accuracy if real is None else real
+    return out | {"class_accuracy": accuracy(samples, features.classes)}
 
-    Args:
-        labels: i32[N], what they were drawn as; None: nobody said.
-    """
-    logits, out = samples.logits, {"classifier_accuracy": features.accuracy}
-    if features.accuracy is None:
-        score = image_metrics.inception_score(logits, splits=min(10, len(logits)))
-        return out | {"inception_score": score.mean, "inception_score_std": score.std}
-    guesses = logits.argmax(-1)
-    counts = image_metrics.class_counts(guesses, logits.shape[1])
-    right = None if labels is None else float((guesses == labels[: len(guesses)]).mean())
-    out |= {"class_counts": counts.counts.tolist(), "class_chi2": counts.chi2}
-    return out | {"class_accuracy": right}
+
+def guessed(images: Measured, classes: int) -> np.ndarray:
+    """How often a network sees each class, i64[K]; at least once, for never is too strong."""
+    return np.bincount(images.logits.argmax(-1), minlength=classes).clip(1)
+
+
+def accuracy(images: Measured, classes: int) -> float | None:
+    """Share of images that are taken for what they are; None if they are of other classes."""
+    if images.label is None or images.label.max() >= classes:
+        return None
+    return float((images.logits.argmax(-1) == images.label[: len(images.logits)]).mean())
 
 
 def pairwise(reference, samples, held_out):

@@ -1,29 +1,21 @@
-"""FID's Inception from a file of its published weights, under a name that goes with every score.
+"""Files of published weights: what is in them, and the digest that goes with every score.
 
-    found = load("pt_inception-2015-12-05-6726825d.pth")        # found.name: inception@6726825d
-    save_npz("inception.npz", read("pt_inception-2015-12-05-6726825d.pth"))  # no torch from here on
+    found = read("pt_inception-2015-12-05-6726825d.pth")        # found.sha256: 6726825d...
+    save_npz("inception.npz", found)                            # no torch from here on
 
 Nothing is downloaded: what a score was measured with should be a file that its owner knows.
 """
 
-import functools
 import hashlib
 import pickle
 import re
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
-from models import inception
-
-SOURCE = (
-    "the published weights, pt_inception-2015-12-05-6726825d.pth, come from "
-    "github.com/mseitzer/pytorch-fid/releases (tag fid_weights)"
-)
+TORCH = (".pth", ".th", ".pt")
 OURS = ("made_from", "contents")  # what a file of save_npz tells besides the weights
 
 
@@ -33,48 +25,24 @@ class Weights(NamedTuple):
     sha256: str  # of the file; of a file of save_npz, that of the file it was made from
     named: dict[str, np.ndarray]
 
-    @property
-    def name(self) -> str:
-        """ "inception@6726825d": kind of features and beginning of the digest."""
-        return f"inception@{self.sha256[:8]}"
-
-
-class Extractor(NamedTuple):
-    """A network with its weights."""
-
-    name: str  # as Weights.name
-    sha256: str
-    apply: Callable[..., inception.Features]  # jitted; of f32[B, 299, 299, 3] in 0..255
-
-
-def load(path: str | Path, *, sha256: str | None = None) -> Extractor:
-    """The network with the weights of a file; see `read` for what is refused."""
-    weights = read(path, sha256=sha256)
-    try:
-        params = inception.convert(weights.named)
-    except ValueError as error:
-        raise ValueError(f"{path} has {error}; {SOURCE}") from None
-    apply = functools.partial(jax.jit(inception.apply), params)
-    return Extractor(weights.name, weights.sha256, apply)
-
 
 def read(path: str | Path, *, sha256: str | None = None) -> Weights:
-    """The arrays of a .pth (which wants torch) or .npz file; nothing in it is executed.
+    """The arrays of a file of torch's (which wants torch) or an .npz; nothing in it is executed.
 
     Args:
         sha256: refuse a file with another digest; its beginning will do, from 8 digits on.
 
     Raises:
-        FileNotFoundError: there is none; the message tells where it comes from.
-        ValueError: neither .pth nor .npz, not readable as such, or a digest other than the one
+        FileNotFoundError: there is none.
+        ValueError: no such suffix, not readable as what it says, or a digest other than the one
             asked for or the one in the file's name (NAME-6726825d.pth).
-        ModuleNotFoundError: a .pth without torch.
+        ModuleNotFoundError: a file of torch's without torch.
     """
     path = Path(path)
-    if path.suffix not in (".pth", ".npz"):
-        raise ValueError(f"weights are .pth or .npz; got {path}")
+    if path.suffix not in (*TORCH, ".npz"):
+        raise ValueError(f"weights are {', '.join(TORCH)} or .npz; got {path}")
     if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}; {SOURCE}")
+        raise FileNotFoundError(f"no weights at {path}")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if path.suffix == ".npz":
@@ -83,7 +51,7 @@ def read(path: str | Path, *, sha256: str | None = None) -> Weights:
     else:
         in_name = re.search(r"-([0-9a-f]{8})$", path.stem)
         verify(path, digest, sha256, in_name and in_name.group(1))
-        named = from_pth(path)
+        named = from_torch(path)
     return Weights(digest, named)
 
 
@@ -92,23 +60,25 @@ def verify(path, digest, asked, in_name=None):
         raise ValueError(f"a sha256 has 64 hexadecimal digits, of which 8 will do; got {asked!r}")
     for wanted, where in ((asked, "asked for"), (in_name, "in its name")):
         if wanted is not None and not digest.startswith(wanted.lower()):
-            raise ValueError(f"{path} has sha256 {digest}, not {wanted} as {where}; {SOURCE}")
+            raise ValueError(f"{path} has sha256 {digest}, not {wanted} as {where}")
 
 
-def from_pth(path) -> dict[str, np.ndarray]:
+def from_torch(path) -> dict[str, np.ndarray]:
+    """The state, or that of a checkpoint; without the "module." that parallel training adds."""
     try:
         import torch
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
             f"reading {path} wants torch (pip install torch); where there is one, "
-            "utils.recipe_inception.save_npz makes a file that does not"
+            "utils.weights_file.save_npz makes a file that does not"
         ) from None
     try:
-        named = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: tensor.numpy() for name, tensor in named.items()}
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = state.get("state_dict", state)
+        return {name.removeprefix("module."): tensor.numpy() for name, tensor in state.items()}
     except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, TypeError) as error:
         line = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"{path} is no file of weights: {line[0]}; {SOURCE}") from None
+        raise ValueError(f"{path} is no file of weights: {line[0]}") from None
 
 
 def from_npz(path, digest) -> tuple[str, dict[str, np.ndarray]]:

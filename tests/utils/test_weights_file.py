@@ -8,18 +8,13 @@ import jax
 import numpy as np
 import pytest
 
-from models import inception
-from utils import recipe_inception
-from utils.recipe_inception import load, read, save_npz
+from utils.weights_file import Weights, read, save_npz
 
 
 @pytest.fixture(scope="module")
 def named():
-    rng = np.random.default_rng(0)
-    return {
-        name: (np.abs(rng.normal(1, 0.1, shape)) / np.prod(shape[1:])).astype(np.float32)
-        for name, shape in inception.shapes().items()
-    }
+    rng, shapes = np.random.default_rng(0), {"conv.weight": (4, 3, 3, 3), "fc.weight": (2, 4)}
+    return {name: rng.normal(0, 1, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +26,7 @@ def torch():
 def pth(named, torch, tmp_path_factory):
     """A file as torch writes it, with the counts of batches that it keeps beside norms."""
     path = tmp_path_factory.mktemp("weights") / "weights.pth"
-    counts = {"Conv2d_1a_3x3.bn.num_batches_tracked": torch.tensor(7)}
+    counts = {"bn.num_batches_tracked": torch.tensor(7)}
     torch.save({name: torch.from_numpy(a) for name, a in named.items()} | counts, path)
     return path
 
@@ -43,8 +38,8 @@ def digest(pth):
 
 def test_a_pth_is_read_and_named_by_its_digest(pth, digest, named):
     weights = read(pth)
-    assert weights.sha256 == digest and weights.name == f"inception@{digest[:8]}"
-    assert weights.named.keys() - named.keys() == {"Conv2d_1a_3x3.bn.num_batches_tracked"}
+    assert weights.sha256 == digest
+    assert weights.named.keys() - named.keys() == {"bn.num_batches_tracked"}
     for name, array in named.items():
         np.testing.assert_array_equal(weights.named[name], array)
 
@@ -62,18 +57,18 @@ def test_an_npz_is_the_same_weights_under_the_same_name_without_torch(
     assert save_npz(tmp_path / "again", copy).stat().st_size == path.stat().st_size
 
 
-def test_loaded_weights_are_those_of_the_file(pth, digest, named, monkeypatch):
-    """The network itself is tests/models/test_inception.py's; here, what it is handed."""
-    monkeypatch.setattr(inception, "apply", lambda params, x: params["fc"]["kernel"][0] + x)
-    found = load(pth, sha256=digest)
-    assert found.name == f"inception@{digest[:8]}" and found.sha256 == digest
-    np.testing.assert_allclose(found.apply(np.float32(2)), named["fc.weight"][:, 0] + 2, rtol=1e-6)
+def test_of_a_checkpoint_the_state_is_read_as_of_one_device(torch, named, tmp_path):
+    """As trained in parallel, in torch's format of before 1.6, and with what else was saved."""
+    state = {f"module.{name}": torch.from_numpy(a) for name, a in named.items()}
+    whole = {"best_prec1": 93.6, "state_dict": state}
+    torch.save(whole, tmp_path / "net.th", _use_new_zipfile_serialization=False)
+    jax.tree.map(np.testing.assert_array_equal, read(tmp_path / "net.th").named, named)
 
 
 def test_a_digest_that_is_not_the_files_is_refused(pth, digest, tmp_path):
     assert read(pth, sha256=digest.upper()[:8]).sha256 == digest
     other = ("0" if digest[0] != "0" else "1") + digest[1:]
-    with pytest.raises(ValueError, match=f"has sha256 {digest}, not {other} as asked for; "):
+    with pytest.raises(ValueError, match=f"has sha256 {digest}, not {other} as asked for"):
         read(pth, sha256=other)
     with pytest.raises(ValueError, match="of which 8 will do; got 'abc'"):
         read(pth, sha256="abc")
@@ -88,20 +83,16 @@ def test_a_name_that_ends_in_a_digest_is_taken_at_its_word(pth, digest, tmp_path
     for path in (right, wrong):
         os.link(pth, path)
     assert read(right).sha256 == digest
-    with pytest.raises(
-        ValueError, match=f"sha256 {digest}, not 6726825d as in its name; "
-    ) as error:
+    with pytest.raises(ValueError, match=f"sha256 {digest}, not 6726825d as in its name") as error:
         read(wrong)
-    assert "github.com/mseitzer/pytorch-fid/releases" in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_is_not_there_comes_from_a_place_that_is_told(tmp_path):
-    match = r"no weights at .*none.pth; .*6726825d.pth, come from github.com/mseitzer/pytorch-fid"
-    with pytest.raises(FileNotFoundError, match=match):
-        load(tmp_path / "none.pth")
-    with pytest.raises(ValueError, match=r"weights are .pth or .npz; got .*none.pkl"):
-        load(tmp_path / "none.pkl")
+def test_a_file_that_is_not_there_or_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*none.pth"):
+        read(tmp_path / "none.pth")
+    with pytest.raises(ValueError, match=r"weights are .pth, .th, .pt or .npz; got .*none.pkl"):
+        read(tmp_path / "none.pkl")
 
 
 class Bomb:
@@ -120,9 +111,7 @@ def test_files_that_are_no_weights_are_refused_and_not_executed(torch, tmp_path,
     }
     for name, make in made.items():
         make(tmp_path / f"{name}.pth")
-        with pytest.raises(
-            ValueError, match=rf"{name}.pth is no file of weights: .*; the pub"
-        ) as e:
+        with pytest.raises(ValueError, match=rf"{name}.pth is no file of weights: .*") as e:
             read(f"{name}.pth")
         assert "\n" not in str(e.value)
     assert not (tmp_path / "exploded").exists()
@@ -135,13 +124,6 @@ def test_files_that_are_no_weights_are_refused_and_not_executed(torch, tmp_path,
         read("b.npz")
 
 
-def test_weights_of_another_network_are_named_with_their_file(tmp_path):
-    np.savez(tmp_path / "other.npz", **{"fc.weight": np.zeros((1000, 2048), np.float32)})
-    match = r"other.npz has not the weights of FID's Inception: Conv2d_1a_3x3.conv.weight missing, "
-    with pytest.raises(ValueError, match=match):
-        load(tmp_path / "other.npz")
-
-
 def test_an_npz_of_someone_elses_making_is_named_by_its_own_digest(tmp_path):
     path = tmp_path / "theirs.npz"
     np.savez(path, a=np.zeros(3))
@@ -149,7 +131,7 @@ def test_an_npz_of_someone_elses_making_is_named_by_its_own_digest(tmp_path):
 
 
 def test_an_npz_that_was_changed_does_not_keep_its_name(tmp_path):
-    weights = recipe_inception.Weights("ab" * 32, {"a": np.zeros(3), "b": np.ones(2)})
+    weights = Weights("ab" * 32, {"a": np.zeros(3), "b": np.ones(2)})
     path = save_npz(tmp_path / "w", weights)
     with np.load(path) as file:
         arrays = dict(file)
