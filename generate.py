@@ -107,7 +107,8 @@ def draw(args):
     x = np.concatenate(batches)
     columns = min(n, 10)
     pictures.save_grid(out / "grid.png", x[:400], columns)
-    np.savez(out / "samples.npz", x=x, label=labels)
+    classes = {"arr_1": labels} if run.recipe.num_classes else {}
+    np.savez(out / "samples.npz", arr_0=x, **classes)  # as ADM's evaluator has them
     written = "grid.png, samples.npz"
     if not args.no_film:
         film = sampler(labels[: min(100, n)], trajectory=True)

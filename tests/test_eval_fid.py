@@ -30,12 +30,13 @@ def noisy(tmp_path_factory):
     """The digits' held-out images, and the same with noise, as npz files of images."""
     from data import images
 
-    x = images.load("digits")["test"].x[:200]
+    test = images.load("digits")["test"]
+    x = test.x[:200]
     folder, rng, found = tmp_path_factory.mktemp("sets"), np.random.default_rng(0), {}
     for sigma in (0, 30, 90):
         found[sigma] = folder / f"{sigma}.npz"
         y = (x + rng.normal(0, sigma, x.shape)).clip(0, 255) if sigma else x
-        np.savez(found[sigma], x=y.astype(np.uint8))
+        np.savez(found[sigma], arr_0=y.astype(np.uint8), arr_1=test.label[:200])
     return found
 
 
@@ -61,8 +62,10 @@ def test_more_noise_is_further_away_and_all_that_a_score_has_is_told(score, nois
     assert 0 <= results[90]["precision"] < results[0]["precision"] <= 1
     assert results[90]["copies_ratio"] > 1.2 > results[0]["copies_ratio"] > 0.5
     assert sum(results[90]["class_counts"]) == 200
+    assert len(results[90]["copies_ratio_by_class"]) == 10
     assert re.search(r"FD\[digits-cnn@\w{8}\] n=200 .* floor=.* \(held-out, n=200\)", out)
-    for word in ("KID", "precision", "standard error", "not an FID", "n below 50,000"):
+    words = ("KID", "precision", "standard error", "not an FID", "n below 50,000")
+    for word in (*words, "class accuracy", "distance (class "):
         assert word in out
 
 

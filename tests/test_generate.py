@@ -62,7 +62,7 @@ def run(toy, tmp_path_factory):
 
 def generated(folder):
     with np.load(folder / "samples.npz") as f:
-        return f["x"], f["label"]
+        return f["arr_0"], f["arr_1"]
 
 
 def test_a_checkpoint_directory_is_enough(script, run, tmp_path):
@@ -215,6 +215,17 @@ def test_exactly_n_samples_are_scored_whatever_the_batch(script, run):
         assert result["n"] == 10
         values.append(result["value"])
     assert values[0] == pytest.approx(values[1], rel=0.02)
+
+
+def test_samples_are_in_the_layout_of_adm_and_are_scored_again(script, run, toy, tmp_path):
+    words = ["--num_samples", 12, "--denoise_timesteps", 3, "--out", tmp_path, "--no_film"]
+    script("generate.py", "--load_dir", run, *words)
+    x, label = generated(tmp_path)
+    assert x.dtype == np.uint8 and x.shape == (12, 8, 8, 1) and label.tolist() == [0, 1] * 6
+    words = ["--features", run / "features.npz", "--out", tmp_path, "--reference", toy]
+    refusal, _ = script("eval_fid.py", "--images", f"npz:{tmp_path / 'samples.npz'}", *words)
+    result = json.loads((tmp_path / "score.json").read_text())
+    assert refusal == "" and result["n"] == 12 and 0 <= result["class_accuracy"] <= 1
 
 
 def test_a_sweep_is_one_table_one_plot_and_one_file(script, run):

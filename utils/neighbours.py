@@ -28,6 +28,7 @@ class Copies(NamedTuple):
     expected: float  # that share for held-out images: the quantile that was asked for
     index: np.ndarray  # i64[M], each sample's nearest training image
     distance: np.ndarray  # f64[M], to it
+    usual: np.ndarray  # f64[K], of held-out images to theirs
 
 
 def precision_recall(reference, samples, k: int = 3) -> PrecisionRecall:
@@ -69,7 +70,17 @@ def copies(train, samples, held_out, quantile: float = 0.01) -> Copies:
     middle = np.median(usual)
     ratio = float(np.median(distance) / middle) if middle > 0 else float("nan")
     near = float((distance <= np.quantile(usual, quantile)).mean())
-    return Copies(ratio, near, quantile, index, distance)
+    return Copies(ratio, near, quantile, index, distance, usual)
+
+
+def ratios(found: Copies, label, held_out_label) -> list[float | None]:
+    """Copies.ratio of each class by itself: a class with few images may be learnt by heart while
+    the others hide it in the whole. Classes are those of i32[M] and i32[K]; None where either has
+    no image, or held-out ones have no distance."""
+    classes = range(held_out_label.max() + 1)
+    middles = lambda d, of: [np.median(d[of == k]) if k in of else np.nan for k in classes]
+    pairs = zip(middles(found.distance, label), middles(found.usual, held_out_label), strict=True)
+    return [float(ours / usual) if usual > 0 and ours >= 0 else None for ours, usual in pairs]
 
 
 def nearest(train, samples) -> tuple[np.ndarray, np.ndarray]:

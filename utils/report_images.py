@@ -33,10 +33,7 @@ def lines(r: dict) -> str:
     if "class_counts" in r:
         beside.append(classes(r))
     if "copies_ratio" in r:
-        beside.append(
-            f"nearest training image at {r['copies_ratio']:.2f} of a held-out image's distance, "
-            f"{r['copies_near']:.1%} as near as hardly any of those"
-        )
+        beside.append(copies(r))
     notes = [] if r["score"].startswith("FID") else ["not an FID"]
     notes += [f"n below {FULL:,d}: not comparable to published numbers"] if r["n"] < FULL else []
     made = [r["run"]]
@@ -55,6 +52,17 @@ def classes(r: dict) -> str:
         beside = f", held-out {r['held_out_class_chi2']:.1f}"
     counts = r["class_counts"]
     return f"classes {min(counts)} to {max(counts)} times (chi2 {r['class_chi2']:.1f}{beside})"
+
+
+def copies(r: dict) -> str:
+    """How near training images are, and in which class nearest."""
+    known = {k: v for k, v in enumerate(r.get("copies_ratio_by_class", ())) if v is not None}
+    nearest = min(known, key=known.get, default=None)
+    which = "" if nearest is None else f" (class {nearest}: {known[nearest]:.2f})"
+    return (
+        f"nearest training image at {r['copies_ratio']:.2f} of a held-out image's distance{which}, "
+        f"{r['copies_near']:.1%} as near as hardly any of those"
+    )
 
 
 def sweep(text: str) -> list[dict]:

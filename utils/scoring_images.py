@@ -121,7 +121,7 @@ def compared(reference: Measured, samples: Measured, held_out: Measured | None, 
     if samples.stats.spatial is not None and reference.stats.spatial is not None:
         out["sfid"] = image_metrics.sfid(reference.stats, samples.stats)
     if reference.pool is not None:
-        out |= pairwise(reference.pool, samples.pool, held_out and held_out.pool)
+        out |= pairwise(reference.pool, samples, held_out)
     return out | {"warnings": [w for w in warnings if w]}
 
 
@@ -162,15 +162,18 @@ def accuracy(images: Measured, classes: int) -> float | None:
     return float((images.logits.argmax(-1) == images.label[: len(images.logits)]).mean())
 
 
-def pairwise(reference, samples, held_out):
-    """What wants the features of single images f32[N, D]."""
-    kid = image_metrics.kid(reference, samples)
+def pairwise(reference, samples: Measured, held_out: Measured | None) -> dict:
+    """What wants the features of single images; the reference's are f32[N, D]."""
+    kid = image_metrics.kid(reference, samples.pool)
     out = {"kid": kid.mean, "kid_std": kid.std, "kid_subset": kid.size, "kid_seed": kid.seed}
-    if min(len(reference), len(samples)) > 3:
-        found = neighbours.precision_recall(reference[:MANIFOLD], samples)
+    if min(len(reference), len(samples.pool)) > 3:
+        found = neighbours.precision_recall(reference[:MANIFOLD], samples.pool)
         out |= {"precision": found.precision, "recall": found.recall}
         out |= {"manifold_n": [found.n_reference, found.n_samples]}
-    if held_out is not None and len(held_out) >= 100:
-        near = neighbours.copies(reference, samples, held_out)
+    if held_out is not None and len(held_out.pool) >= 100:
+        near = neighbours.copies(reference, samples.pool, held_out.pool)
         out |= {"copies_ratio": near.ratio, "copies_near": near.near}
+        if samples.label is not None and held_out.label is not None:
+            labels = (x.label[: len(x.pool)] for x in (samples, held_out))
+            out["copies_ratio_by_class"] = neighbours.ratios(near, *labels)
     return out

@@ -82,6 +82,14 @@ def test_copies_are_found_and_fresh_images_are_not():
     assert neighbours.copies(train, train[:50] + 1e-3, held_out).ratio < 0.01
 
 
+def test_a_class_that_is_copied_is_told_from_those_that_are_not():
+    train, held_out, fresh = (normal(n, 8, seed=n) for n in (900, 300, 301))
+    label, held_out_label = np.arange(301) % 3, np.arange(300) % 4
+    fresh[label == 2] = train[: (label == 2).sum()]
+    got = neighbours.ratios(neighbours.copies(train, fresh, held_out), label, held_out_label)
+    assert got[:2] == pytest.approx([1, 1], abs=0.15) and got[2] == 0 and got[3] is None
+
+
 def test_copies_count_where_held_out_images_are_copies_too():
     train = normal(300, 4)
     held_out = np.concatenate([normal(195, 4, seed=1), train[:5]])
