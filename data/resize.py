@@ -29,11 +29,17 @@ def resize(x, mode: str):
     """
     if mode not in MODES:
         raise ValueError(f"no resize mode {mode!r}; there are {', '.join(MODES)}")
-    return MODES[mode](x)
+    return MODES[mode](x).clip(0, 255)  # a cubic overshoots at edges, and clean-fid cuts it
+
+
+def bicubic(x, side: int):
+    """uint8[B, H, W, C] with C 1 or 3 -> f32[B, side, side, 3]: as clean, but what overshoots
+    stays. It is torch's antialiased bicubic, to 3e-3 of a grey level."""
+    return separable(functools.partial(clean, side=side), x)
 
 
 def separable(matrix, x):
-    """R x S' for a matrix builder (size) -> f32[299, size]."""
+    """R x S' for a matrix builder (size) -> f32[side, size]."""
     import jax.numpy as jnp
 
     if x.ndim != 4 or x.dtype != np.uint8 or x.shape[-1] not in (1, 3):
@@ -42,7 +48,6 @@ def separable(matrix, x):
     # TPUs and GPUs round factors by default
     y = jnp.einsum("ih,bhwc->biwc", rows, jnp.asarray(x, jnp.float32), precision="highest")
     y = jnp.einsum("jw,biwc->bijc", columns, y, precision="highest")
-    y = y.clip(0, 255)  # a cubic overshoots at edges, and clean-fid cuts it
     return jnp.broadcast_to(y, (*y.shape[:-1], 3))
 
 
@@ -71,10 +76,10 @@ def between(places, size):
 
 
 @functools.cache
-def clean(size):
+def clean(size, side=SIDE):
     """Keys' cubic with a = -1/2 about each centre, as wide as two pixels of the smaller image."""
-    stretch = max(size / SIDE, 1.0)
-    centres = (np.arange(SIDE)[:, None] + 0.5) * (size / SIDE)
+    stretch = max(size / side, 1.0)
+    centres = (np.arange(side)[:, None] + 0.5) * (size / side)
     pixels = np.arange(size)[None]
     # Pillow takes the pixels whose numbers are in here, whatever of the cubic lies outside
     first, last = (np.trunc(centres + way * 2 * stretch + 0.5) for way in (-1, 1))

@@ -1,6 +1,7 @@
 """eval_fid.py on images that need no model: sets against each other, statistics, its self-test."""
 
 import json
+import pickle
 import re
 import runpy
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from models import inception
-from utils import fid_stats, report_images, scoring_images, selftest, weights_file
+from utils import fid_stats, image_sets, report_images, scoring_images, selftest, weights_file
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,17 @@ def test_statistics_of_another_network_are_refused(score, noisy, tmp_path):
     assert "wants a --reference to compare to, or --write_stats" in refusal
 
 
-def test_work_that_was_cut_off_goes_on_where_it_was(tmp_path):
+def test_of_edm2s_statistics_those_of_the_network_are_read(tmp_path):
+    pair = lambda width: {"mu": np.zeros(width), "sigma": np.eye(width)}
+    path = tmp_path / "img64.pkl"
+    path.write_bytes(pickle.dumps({"fid": pair(8), "fd_dinov2": pair(4)}))
+    for name, width in {"inception@6726825d": 8, "dinov2-vitl14@abababab": 4}.items():
+        sets = image_sets.Sets(type("Network", (), {"name": name}), "", 1, None)
+        assert sets.reference(str(path))[0].stats.mean.shape == (width,)
+
+
+@pytest.mark.parametrize("classes", [2, 0])
+def test_work_that_was_cut_off_goes_on_where_it_was(classes, tmp_path):
     x = np.random.default_rng(0).integers(0, 255, (40 * 5, 2, 2, 1), np.uint8)
     asked = []
 
@@ -106,7 +117,8 @@ def test_work_that_was_cut_off_goes_on_where_it_was(tmp_path):
             if self.left < 0:
                 raise KeyboardInterrupt
             flat = np.asarray(x, np.float32).reshape(len(x), -1)
-            return type("Seen", (), {"pool": flat, "logits": flat[:, :2], "spatial": None})
+            logits = flat[:, :classes] if classes else None
+            return type("Seen", (), {"pool": flat, "logits": logits, "spatial": None})
 
     def batches(first):
         asked.append(first)
@@ -119,6 +131,10 @@ def test_work_that_was_cut_off_goes_on_where_it_was(tmp_path):
     whole = scoring_images.measured(Network(40), batches, len(x), "x")
     assert asked == [0, 100, 0] and not part.exists()
     np.testing.assert_array_equal(again.pool, whole.pool)
+    np.testing.assert_array_equal(again.logits, whole.logits)
+    if classes == 0:
+        assert whole.logits is None
+        assert scoring_images.classified(Network(0), whole, again, None) == {}
     np.testing.assert_allclose(again.stats.covariance, whole.stats.covariance, rtol=1e-12)
 
 

@@ -27,7 +27,8 @@ class Sets:
     def reference(self, name: str):
         """(Measured, what to call it) of a dataset's training images or of a statistics file."""
         if Path(name).suffix in (".npz", ".pkl") and Path(name).is_file():
-            stats = fid_stats.read(name)
+            dino = self.features.name.startswith("dinov2")
+            stats = fid_stats.read(name, metric="fd_dinov2" if dino else "fid")
             of = "an unknown number of" if stats.n is None else stats.n
             return scoring_images.Measured(stats), f"{stats.source}, {of} images"
         data = images.load(name, self.data_dir, self.size)

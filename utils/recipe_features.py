@@ -4,6 +4,7 @@
     pt_inception-2015-12-05-6726825d.pth        FID's Inception: FID[inception@6726825d]
     lenet_epoch=12_test_acc=0.991.pth           for MNIST: FD[lenet-mnist@7b3591ba]
     resnet56-4bfd9763.th                        for CIFAR-10: FD[resnet56-cifar10@4bfd9763]
+    dinov2_vitl14_pretrain.pth                  FD[dinov2-vitl14@...], of FD-DINOv2
 
 The name is part of every score: numbers of different names do not compare. Which network a file
 is for is told by the names of its arrays, not by its own.
@@ -20,7 +21,7 @@ import jax
 import numpy as np
 
 from data import pipeline, resize
-from models import inception, lenet, resnet
+from models import dinov2, inception, lenet, resnet
 from utils import weights_file
 
 
@@ -28,7 +29,7 @@ class Seen(NamedTuple):
     """What a network makes of B images."""
 
     pool: Any  # f32[B, D]: the features
-    logits: Any  # f32[B, K]: what it takes them for
+    logits: Any = None  # f32[B, K]: what it takes them for, if it tells classes apart
     spatial: Any = None  # f32[B, 2023] of Inception, for sFID
 
 
@@ -143,6 +144,15 @@ def of_resnet(named, _) -> Features:
     return Features(name, lambda x: Seen(*apply(x)), "none", "(x/255-mean)/std", 10)
 
 
+def of_dinov2(named, _) -> Features:
+    params, side = dinov2.convert(named), dinov2.SIDE
+    apply = jax.jit(lambda params, x: Seen(dinov2.apply(params, resize.bicubic(x, side))))
+    width = len(params["class"])
+    size = {384: "vits14", 768: "vitb14", 1024: "vitl14"}.get(width, width)
+    measure = functools.partial(apply, params)
+    return Features(f"dinov2-{size}", measure, f"torch-bicubic-{side}", "(x/255-mean)/std")
+
+
 class Published(NamedTuple):
     """A network whose weights were published; `build`: (arrays, mode) -> Features."""
 
@@ -160,6 +170,9 @@ PUBLISHED = {  # an array that only its files have: what it is
     ),
     "layer1.0.conv1.weight": Published(
         "ResNet", "github.com/akamaster/pytorch_resnet_cifar10", of_resnet
+    ),
+    "patch_embed.proj.weight": Published(
+        "DINOv2", "github.com/facebookresearch/dinov2, without registers", of_dinov2
     ),
 }
 

@@ -24,7 +24,8 @@ class Measured:
 
     Attributes:
         stats: the Gaussian of their features; of their spatial ones too, where there are any.
-        pool, logits: f32[N, D], f32[N, K] of the first KEPT of them; None of a statistics file.
+        pool, logits: f32[N, D], f32[N, K] of the first KEPT of them; None of a statistics file,
+            and logits of a network that tells no classes apart.
         label: i32[N], the classes that they are of, or were drawn as; None: nobody said.
     """
 
@@ -59,7 +60,8 @@ def measured(
                 sums[name] = sums[name] + moments if name in sums else moments
         room = max(KEPT - sum(map(len, kept["pool"])), 0)
         for name, values in kept.items():
-            values.append(np.asarray(getattr(seen, name), np.float32)[:room])
+            if (value := getattr(seen, name)) is not None:
+                values.append(np.asarray(value, np.float32)[:room])
         progress.update(len(x))
         if part and number % 20 == 19:
             save_part(part, sums, kept)
@@ -71,12 +73,16 @@ def measured(
         resize=features.resize, range=features.range,
         data_hash=None if first else digest.hexdigest()[:16],
     )  # fmt: skip
-    return Measured(stats, *(np.concatenate(values) for values in kept.values()), label)
+    return Measured(stats, **whole(kept), label=label)
+
+
+def whole(kept) -> dict:
+    return {name: np.concatenate(values) for name, values in kept.items() if values}
 
 
 def save_part(part: Path, sums, kept):
     """Whole or not at all."""
-    arrays = {name: np.concatenate(values) for name, values in kept.items()}
+    arrays = whole(kept)
     for name, m in sums.items():
         arrays |= {f"{name}_n": m.n, f"{name}_total": m.total, f"{name}_squares": m.squares}
     halfway = part.with_suffix(".halfway")
@@ -91,7 +97,7 @@ def resumed(part: Path, sums, kept) -> int:
         return 0
     with np.load(part, allow_pickle=False) as file:
         for name in kept:
-            kept[name].append(file[name])
+            kept[name] += [file[name]] if name in file else []
         for name in ("pool", "spatial"):
             if f"{name}_n" in file:
                 sums[name] = fid.Moments(
@@ -136,6 +142,8 @@ def classified(features, reference: Measured, samples: Measured, held_out: Measu
     """{what: number} of what the network takes the images for: the score of arXiv:1606.03498 by
     its classes and, where it was trained on such images, how often each class comes, and how often
     it is the one that an image was drawn as. What held-out images have is beside it."""
+    if samples.logits is None:
+        return {}
     score = image_metrics.inception_score(samples.logits, splits=min(10, len(samples.logits)))
     out = {"inception_score": score.mean, "inception_score_std": score.std}
     if not features.classes:

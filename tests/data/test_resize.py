@@ -72,6 +72,20 @@ def test_clean_is_clean_fids():
     np.testing.assert_allclose(ours(x, "clean"), wanted, rtol=0, atol=ROUNDING)
 
 
+@pytest.mark.parametrize("size", [(32, 32), (512, 300)], ids=str)
+def test_bicubic_is_torchs_antialiased_which_overshoots(size):
+    def resized(x):
+        from torch.nn.functional import interpolate
+
+        return interpolate(x, size=(224, 224), mode="bicubic", antialias=True)
+
+    x = noise(*size)
+    got = np.asarray(resize.bicubic(x, 224))
+    # torch finds places in float32
+    np.testing.assert_allclose(got, in_torch(resized, x), rtol=0, atol=1e-2)
+    assert max(size) > 224 or got.min() < 0 < 255 < got.max()
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_place_is_where_the_mode_says(mode):
     """Of a ramp whose pixel k has grey 10 k, place 140 of 299 in 23 pixels (13 places each)."""

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from models import inception, lenet, resnet
+from models import dinov2, inception, lenet, resnet
 from utils import recipe_features, scoring_images, weights_file
 from utils.weights_file import Weights, save_npz
 
 NETWORKS = {  # what its scores are called: (its arrays, an image, features, classes)
     "FD[lenet-mnist@abababab]": (lenet.shapes(), (28, 28, 1), 84, 10),
     "FD[resnet8-cifar10@abababab]": (resnet.shapes(1), (32, 32, 3), 64, 10),
+    "FD[dinov2-128@abababab]": (dinov2.shapes(128, 1), (20, 30, 3), 128, 0),
 }
 
 
@@ -27,8 +28,8 @@ def test_a_file_is_known_by_its_arrays_and_sees_images(title, tmp_path):
     assert found.title == title and found.classes == classes
     x = np.random.default_rng(1).integers(0, 256, (5, *image), np.uint8)
     seen = found.apply(x)
-    assert seen.pool.shape == (5, width) and seen.logits.shape == (5, classes)
-    assert seen.spatial is None
+    assert seen.pool.shape == (5, width) and seen.spatial is None
+    assert seen.logits is None if classes == 0 else seen.logits.shape == (5, classes)
 
 
 def test_inception_is_known_by_its_arrays(tmp_path):
@@ -48,7 +49,7 @@ def test_files_of_no_known_network_are_refused_with_what_there_is(tmp_path):
     refused("no features at .*none.npz; .* LeNet's .github.com", FileNotFoundError, "none.npz")
     refused("no --resize 'cubic'; there are tf1", mode="cubic")
     np.savez(tmp_path / "a.npz", **{"fc.weight": np.zeros((10, 4))})
-    refused("is not a features file: it has no weights of Inception, LeNet")
+    refused("is not a features file: it has no weights of Inception, LeNet, ResNet, DINOv2,")
     np.savez(tmp_path / "a.npz", **{"convnet.c1.weight": np.zeros((6, 1, 5, 5))})
     refused(
         r"a.npz has not the weights of LeNet for MNIST: .* missing.*; wanted those of github.com/csi"
