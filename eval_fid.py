@@ -34,10 +34,7 @@ def arguments():
     what.add_argument("--images", help="a dataset, folder:PATH or npz:PATH in place of a run")
     what.add_argument("--selftest", action="store_true", help="check the arithmetic, in seconds")
     add("--step", type=int, help="checkpoint; the newest by default")
-    add(
-        "--features",
-        help="of train_classifier.py (runs/features/DATASET.npz), or published",
-    )
+    add("--features", help="of train_classifier.py (runs/features/DATASET.npz), or published")
     add("--resize", default="tf1", help="to Inception: tf1, pytorch or clean")
     add("--dataset_name", help="reference images (the checkpoint's)")
     add("--reference", help="the same, or folder:PATH, npz:PATH, or a statistics file")

@@ -72,9 +72,11 @@ def arguments(words: list[str]):
     add("--data_dir", default="datasets", help="where named datasets live")
     add("--features", nargs="+", required=True, help="as of eval_fid.py, one table each")
     add("--num_reference", type=int, help="training images to compare to (all)")
-    add("--num_images", type=int, help="held-out images to damage (all); 100 or more")
+    add("--num_images", type=int, help="held-out images to damage (all)")
     add("--out", type=Path, help="where all of it goes (runs/damage/DATASET)")
     args = parser.parse_args(words)
+    if args.num_images is not None and args.num_images < 100:
+        raise ValueError(f"--num_images wants 100 or more; got {args.num_images}")
     args.out = args.out or Path("runs/damage") / args.dataset
     return args
 
@@ -108,7 +110,7 @@ COLUMNS = {
     "KID": lambda r: shown(r["kid"]),
     "precision": lambda r: shown(r["precision"]),
     "recall": lambda r: shown(r["recall"]),
-    "nearest training image": lambda r: shown(r["copies_ratio"]),
+    "nearest training image": lambda r: shown(r.get("copies_ratio")),
     "chi2 of classes": lambda r: shown(r.get("class_chi2")),
     "class accuracy": lambda r: f"{r['class_accuracy']:.1%}" if r.get("class_accuracy") else "-",
 }
@@ -130,6 +132,8 @@ def main(words: list[str]):
 
     cache.enable()
     data = images.load(args.dataset, args.data_dir)
+    if data["test"].num_classes < 2:
+        raise ValueError(f"{args.dataset} has no classes, of which one could be missing")
     networks, facts = [], {"dataset": args.dataset, "date": row.today(), "commit": child.commit()}
     for features in [recipe_features.load(path) for path in args.features]:
         networks.append({"score": features.title, "rows": scored(features, data, args)})

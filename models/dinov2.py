@@ -95,7 +95,8 @@ def convert(named: dict[str, np.ndarray]) -> dict:
         ValueError: see `published.check`; registers and gated MLPs (ViT-g) are unknown here.
     """
     _, places, d = named["pos_embed"].shape
-    depth = 1 + max(int(k[1]) for name in named if (k := re.match(r"blocks\.(\d+)\.", name)))
+    numbers = [int(k[1]) for name in named if (k := re.match(r"blocks\.(\d+)\.", name))]
+    depth = 1 + max(numbers, default=-1)
     wanted = shapes(d, depth, round((places - 1) ** 0.5))
     published.check(named, wanted, f"a DINOv2 of {d} features and {depth} blocks")
     scale = lambda name: {"scale": named[f"{name}.weight"], "bias": named[f"{name}.bias"]}

@@ -171,7 +171,7 @@ PUBLISHED = {  # an array that only its files have: what it is
     "layer1.0.conv1.weight": Published(
         "ResNet", "github.com/akamaster/pytorch_resnet_cifar10", of_resnet
     ),
-    "patch_embed.proj.weight": Published(
+    "pos_embed": Published(
         "DINOv2", "github.com/facebookresearch/dinov2, without registers", of_dinov2
     ),
 }

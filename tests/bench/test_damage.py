@@ -66,3 +66,12 @@ def test_scores_of_digits_grow_with_damage_and_each_fault_shows_where_it_should(
     assert lines[0].startswith("| images | n | FD[digits-cnn@") and len(lines) == 2 + len(rows)
     assert lines[2].startswith(f"| held-out images | 360 | {real['value']:.2f} ± ")
     assert lines[2] in capsys.readouterr().out
+
+
+def test_what_cannot_be_damaged_is_refused(tmp_path):
+    words = ["--features", "x.npz", "--dataset"]
+    with pytest.raises(ValueError, match="--num_images wants 100 or more; got 99"):
+        damage.main([*words, "digits", "--num_images", "99"])
+    np.savez(tmp_path / "one.npz", x=np.zeros((200, 8, 8, 1), np.uint8))
+    with pytest.raises(ValueError, match="one.npz has no classes, of which one could be missing"):
+        damage.main([*words, f"npz:{tmp_path / 'one.npz'}"])
