@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import eigvalsh, lapack
 from threadpoolctl import ThreadpoolController
 
 ROWS = 4096  # of features that are in float64 at once
@@ -59,7 +59,7 @@ class Moments:
         """f64[D]."""
         return self.total / self.n
 
-    @property
+    @cached_property
     def covariance(self) -> np.ndarray:
         """f64[D, D], unbiased.
 
@@ -102,10 +102,12 @@ def factor(covariance) -> np.ndarray:
     """L f64[D, R] with L L' = covariance: Cholesky, or the eigenvectors that have an eigenvalue
     (so R < D) where it has no full rank."""
     with alone():
-        try:
-            return np.linalg.cholesky(covariance)
-        except np.linalg.LinAlgError:
-            values, vectors = np.linalg.eigh(covariance)
+        # The transposed view is the same matrix, and columns of L lie together, as LAPACK has them:
+        # nothing is turned over, here or in `inner`.
+        lower, failed = lapack.dpotrf(covariance.T, lower=1)
+        if not failed:
+            return lower
+        values, vectors = np.linalg.eigh(covariance)
     some = values > len(values) * EPS * values[-1]
     return vectors[:, some] * np.sqrt(values[some])
 
@@ -120,7 +122,7 @@ def frechet(a: Moments | Gaussian, b: Moments | Gaussian) -> float:
     if full(b) and not full(a):
         a, b = b, a  # either may be factored, and only a full rank has the fast factor
     with alone():
-        values = np.linalg.eigvalsh(inner(a, b.covariance))[-rank(a, b.n) :]
+        values = eigvalsh(inner(a, b.covariance), overwrite_a=True)[-rank(a, b.n) :]
     return assembled(a, b, np.sqrt(np.maximum(values, 0.0)).sum())
 
 
@@ -240,13 +242,12 @@ def rank(a, n: int | None) -> int:
 
 
 def inner(a, covariance) -> np.ndarray:
-    """L' covariance L, symmetric to the bit. Of a triangle and a symmetric matrix LAPACK makes it
-    in a quarter of the multiplications (as for a generalised eigenproblem, itype 2)."""
+    """L' covariance L, of which only the lower triangle counts. Of a triangle and a symmetric
+    matrix LAPACK makes it in a quarter of the multiplications (as for a generalised eigenproblem,
+    itype 2), and leaves above the diagonal what was there."""
     if a.chol.shape == covariance.shape and not np.triu(a.chol, 1).any():
-        lower, _ = lapack.dsygst(covariance, a.chol, itype=2, lower=1)
-        return np.tril(lower) + np.tril(lower, -1).T
-    product = a.chol.T @ covariance @ a.chol
-    return (product + product.T) / 2
+        return lapack.dsygst(covariance.T, a.chol, itype=2, lower=1)[0]
+    return a.chol.T @ covariance @ a.chol
 
 
 def assembled(a, b, trace_root: float) -> float:
