@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models import inception
+from utils import recipe_features
 
 # in whole grey levels, which torch-fidelity wants: noise, and waves with a little of it
 NOISE = np.random.default_rng(1).integers(0, 256, (2, 299, 299, 3), np.uint8)
@@ -33,7 +34,9 @@ def named():
 @pytest.fixture(scope="module")
 def ours(named):
     params = inception.convert(named)
-    return jax.tree.map(np.asarray, jax.jit(inception.apply)(params, X.astype(np.float32)))
+    return jax.tree.map(
+        np.asarray, recipe_features.jitted(inception.apply)(params, X.astype(np.float32))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +125,9 @@ def test_spatial_features_go_height_width_channel():
 
 
 def test_one_image_has_the_features_it_has_among_others(named, ours):
-    alone = jax.jit(inception.apply)(inception.convert(named), X[1:].astype(np.float32))
+    alone = recipe_features.jitted(inception.apply)(
+        inception.convert(named), X[1:].astype(np.float32)
+    )
     for a, b in zip(alone, ours, strict=True):
         np.testing.assert_allclose(a[0], b[1], rtol=1e-4, atol=1e-5)
 

@@ -99,3 +99,11 @@ def test_weights_are_named_by_the_file_that_they_come_from(tmp_path):
     np.savez(tmp_path / "theirs.npz", **named)
     own = weights_file.read(tmp_path / "theirs.npz").sha256[:8]
     assert recipe_features.load(tmp_path / "theirs.npz").name == f"lenet-mnist@{own}"
+
+
+def test_an_xla_without_the_choice_of_convolutions_is_left_alone(monkeypatch):
+    assert recipe_features.has_eigen(), "what the benchmark was measured with"
+    recipe_features.has_eigen.cache_clear()
+    monkeypatch.setattr(recipe_features, "EIGEN", {"xla_cpu_no_such_thing": ""})
+    assert recipe_features.jitted(lambda x, y: x + y)(1, 2) == 3 and not recipe_features.has_eigen()
+    recipe_features.has_eigen.cache_clear()
