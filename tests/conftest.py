@@ -10,9 +10,6 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", shared)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the real Hub; tests/hub.py stands for it
 
-import importlib.abc  # noqa: E402
-import importlib.machinery  # noqa: E402
-import importlib.util  # noqa: E402
 import runpy  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
@@ -21,36 +18,11 @@ from pathlib import Path  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+from bench import peers  # noqa: E402
 from tests.hub import hub  # noqa: E402, F401
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-class Operators(importlib.abc.MetaPathFinder):
-    """Declares two operators where torchvision's library, made for CUDA, cannot be loaded beside a
-    torch made for the CPU: torchvision describes them when it is imported, and with it fail
-    transformers and every package of metrics. Nothing here calls them."""
-
-    library = None
-    schemas = ("nms(Tensor a, Tensor b, float c) -> Tensor", "qnms(Tensor a) -> Tensor")
-
-    def find_spec(self, name, path=None, target=None):
-        if name != "torchvision" or Operators.library is not None:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
-        if spec is not None and importlib.util.find_spec("torch") is not None:
-            import torch
-
-            Operators.library = torch.library.Library("torchvision", "FRAGMENT")
-            try:
-                torch.ops.load_library(Path(spec.origin).with_name("_C.so"))
-            except OSError:
-                for schema in self.schemas:
-                    Operators.library.define(schema)
-        return spec
-
-
-sys.meta_path.insert(0, Operators())
+peers.importable()
 
 
 @pytest.fixture

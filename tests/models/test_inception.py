@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bench import peers
 from models import inception
 from utils import recipe_features
 
@@ -16,19 +17,8 @@ X = np.stack([NOISE[0], 100 * WAVES + NOISE[1] // 8]).astype(np.uint8)
 
 @pytest.fixture(scope="module")
 def named():
-    """A weights file's arrays. Nothing in a norm is at its neutral value, which would hide it."""
-    rng, arrays = np.random.default_rng(0), {}
-    for name, shape in inception.shapes().items():
-        if name.endswith("running_var"):
-            a = rng.uniform(0.5, 1.5, shape)
-        elif name.endswith("bn.weight"):
-            a = rng.uniform(0.7, 1.3, shape)
-        elif len(shape) == 1:
-            a = rng.normal(0, 0.2, shape)
-        else:
-            a = rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
-        arrays[name] = a.astype(np.float32)
-    return arrays
+    """A weights file's arrays."""
+    return peers.random_weights(inception.shapes())
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +53,10 @@ def heard(module, run):
 
 
 @pytest.fixture(scope="module")
-def of_pytorch_fid(weights):
-    pytest.importorskip("pytorch_fid", reason="the network held against is its")
-    from pytorch_fid import inception as theirs
-
-    with pytest.MonkeyPatch.context() as patch:  # it would fetch them otherwise
-        patch.setattr(theirs, "load_state_dict_from_url", lambda *_, **__: weights)
-        network = theirs.InceptionV3(resize_input=False, normalize_input=False).eval()
+def of_pytorch_fid(named):
+    for package in ("torch", "pytorch_fid"):
+        pytest.importorskip(package, reason="the network held against is its")
+    network = peers.pytorch_fid(named)
     mixed_6d = network.blocks[2][6]
     return heard(mixed_6d.branch1x1, lambda x: network((x.float() - 128) / 128))
 
