@@ -27,7 +27,7 @@ def contests(tiny: bool) -> list[Contest]:
     ]
     return [Contest(f"Frechet distance, {width} features", distance, "distance")] + [
         Contest(
-            f"Inception features, {batch} images a batch",
+            f"Inception features, batches of {batch}",
             [
                 Contestant("models.inception", partial(network, batch)),
                 Contestant("pytorch-fid", partial(their_network, batch)),
