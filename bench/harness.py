@@ -13,10 +13,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from bench import child, machine, report
+
+SAY = partial(print, flush=True)
 
 
 class Contestant(NamedTuple):
@@ -119,7 +122,7 @@ def serve(contestant: Contestant, pipe):
         pipe.send((None, RuntimeError(told)))
 
 
-def compete(contest: Contest, rounds: int, player=Player, say=print) -> dict:
+def compete(contest: Contest, rounds: int, player=Player, say=SAY) -> dict:
     """All turns of a contest.
 
     Returns:

@@ -6,6 +6,8 @@ import statistics
 import textwrap
 from pathlib import Path
 
+TICK = 1e-6  # seconds
+
 
 def judged(contest: dict) -> dict:
     """A contest with the numbers that its table has, on top of the turns.
@@ -17,14 +19,19 @@ def judged(contest: dict) -> dict:
     rows = contest["rows"]
     for row in rows:
         ours = rows[0]
-        by = lambda kind, a=row, b=ours: [x / y for x, y in zip(a[kind], b[kind], strict=True)]
         row["seconds"], row["cpu_seconds"] = spread(row["wall"]), spread(row["cpu"])
-        row["ratio"], row["cpu_ratio"] = spread(by("wall")), spread(by("cpu"))
+        row["ratio"] = spread(quotients(row["wall"], ours["wall"]))
+        row["cpu_ratio"] = spread(quotients(row["cpu"], ours["cpu"]))
         row["rate"] = contest["amount"] / row["seconds"]["median"]
         row["difference"] = None
         if row["value"] is not None and ours["value"]:
             row["difference"] = abs(row["value"] / ours["value"] - 1.0)
     return contest
+
+
+def quotients(theirs: list[float], ours: list[float]) -> list[float]:
+    """Of seconds, round by round; nothing takes less than a tick of the clock."""
+    return [x / max(y, TICK) for x, y in zip(theirs, ours, strict=True)]
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -37,7 +44,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def short(number: float) -> str:
     """Three digits, and no exponent where a person reads a time or a ratio."""
-    return f"{number:,.0f}" if number >= 1000 else f"{number:#.3g}".rstrip(".")
+    return f"{number:,.0f}" if number >= 999.5 else f"{number:#.3g}".rstrip(".")
 
 
 def with_quartiles(s: dict) -> str:
@@ -80,11 +87,11 @@ def save(path: Path, results: dict):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".json").write_text(json.dumps(results, indent=1))
     print(f"\n{markdown(results)}\n\nin {path.with_suffix('.json')}")
-    if importlib.util.find_spec("matplotlib"):
+    if importlib.util.find_spec("matplotlib") and any(c["rows"] for c in results["contests"]):
         figure(results).savefig(path.with_suffix(".png"), dpi=150)
         print(f"and {path.with_suffix('.png')}")
     else:
-        print("no picture: pip install matplotlib, or this project's [bench] extra, and again")
+        print("no picture: it wants rows, and matplotlib (this project's [bench] extra)")
 
 
 def figure(results: dict):

@@ -96,6 +96,7 @@ def test_ratios_are_of_the_same_round():
 
 def test_a_single_round_has_no_spread():
     assert report.spread([2.0]) == {"low": 2.0, "median": 2.0, "high": 2.0}
+    assert report.quotients([2e-6, 3.0], [0.0, 1.5]) == [2.0, 2.0], "no division by zero"
     assert report.spread([1, 2, 3, 4, 5]) == {"low": 2.0, "median": 3.0, "high": 4.0}
 
 
@@ -104,7 +105,7 @@ def test_a_single_round_has_no_spread():
 )
 def test_numbers_have_three_digits(number, text):
     assert report.short(number) == text
-    assert report.short(12345.6) == "12,346"
+    assert report.short(999.9) == "1,000" and report.short(12345.6) == "12,346"
 
 
 def test_the_table_has_a_row_each_and_the_conditions():
