@@ -63,7 +63,7 @@ def test_the_dataset_of_the_readme_is_loaded_by_name(monkeypatch, tmp_path):
 
 def test_every_file_of_the_house_is_in_the_readme_and_the_other_way_round():
     house = README.split("## The house")[1].split("\n## ")[0]
-    named = set(re.findall(r"\b[a-z_]+\.py\b", house))
+    named = set(re.findall(r"\b[a-z0-9_]+\.py\b", house))
     root = Path(__file__).resolve().parent.parent
     rooms = ("diffusion", "models", "data", "utils")
     files = {
