@@ -42,9 +42,11 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self):
         path = unquote(urlsplit(self.path).path)
         self.server.asked.append(f"{self.command} {path}")
-        if asked := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/auth-check", path):
+        if asked := re.fullmatch(r"/api/(?:datasets|models)/([^/]+/[^/]+)/auth-check", path):
             return self.gone("GatedRepo") if asked[1] in self.server.gated else self.json({})
-        if about := re.fullmatch(r"/api/datasets/([^/]+/[^/]+?)(?:/revision/(.+))?", path):
+        if about := re.fullmatch(
+            r"/api/(?:datasets|models)/([^/]+/[^/]+?)(?:/revision/(.+))?", path
+        ):
             repo, revision = about[1], about[2] or "main"
             if new := self.server.moved.get(repo):
                 return self.answer(307, Location=self.path.replace(repo, new))
@@ -60,11 +62,11 @@ class Answers(BaseHTTPRequestHandler):
                     "siblings": [{"rfilename": p, "size": len(b)} for p, b in files.items()],
                 }
             )
-        if tree := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/tree/[^/]+/?(.*)", path):
+        if tree := re.fullmatch(r"/api/(?:datasets|models)/([^/]+/[^/]+)/tree/[^/]+/?(.*)", path):
             files = next(iter(self.server.repos[tree[1]].values()))
             inside = [p for p in files if p.startswith(tree[2])]
             return self.json([facts(p, files[p]) for p in inside])
-        wanted = re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        wanted = re.fullmatch(r"/(?:datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if wanted is None:
             return self.gone("EntryNotFound")
         repo, _, name = wanted.groups()

@@ -55,6 +55,10 @@ for package in ("numpy.core", "numpy._core"):  # before and since numpy 2
     )
 
 
+DAMAGE = (pickle.UnpicklingError, ValueError, TypeError, AttributeError, EOFError, LookupError,
+          ImportError)  # fmt: skip
+
+
 class Reader(pickle.Unpickler):
     def find_class(self, module, name):
         if (module, name) not in NAMES:
@@ -70,8 +74,7 @@ def read(path):
     """
     try:
         return made(Reader(io.BytesIO(Path(path).read_bytes())).load())
-    except (pickle.UnpicklingError, ValueError, TypeError, AttributeError, EOFError, LookupError,
-            ImportError) as error:  # fmt: skip
+    except DAMAGE as error:
         raise ValueError(f"{path} is no pickle of arrays: {error}") from error
 
 
