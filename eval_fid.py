@@ -53,6 +53,7 @@ def arguments():
     add("--cfg_scale", type=float, help="guidance; 1 is none (the config's)")
     add("--cfg_interval", default="0,1", help="guide only at noise levels between these two")
     add("--solver", help="ddim, heun, dpm2m, churn (the config's)")
+    add("--vae", help="the autoencoder of a latent run, if not where its config says")
     add("--seed", type=int, default=0)
     add("--sweep", help='"cfg_scale=1,1.5 steps=10,25": all combinations, one table and plot')
     add("--fid_inf", action="store_true", help="the distance extrapolated to infinitely many, too")
@@ -74,7 +75,7 @@ def main():
     if args.sweep and not args.load_dir:
         raise ValueError("--sweep wants --load_dir, a run that draws")
     restored = functools.cache(
-        lambda solver: sampling.restored(args.load_dir, args.step, solver=solver)
+        lambda solver: sampling.restored(args.load_dir, args.step, args.vae, solver=solver)
     )
     run = args.load_dir and restored(args.solver)
     dataset = args.dataset_name or (run.config.dataset_name if run else args.images)
@@ -89,8 +90,8 @@ def main():
     if not wanted:
         return only_stats(args, sets)
     reference, name = sets.reference(wanted)
-    if run and sets.shape not in (None, tuple(run.recipe.shape)):
-        raise ValueError(f"{wanted} has images {sets.shape}, {run.name} draws {run.recipe.shape}")
+    if run and sets.shape not in (None, drawn := run.recipe.space.image_shape):
+        raise ValueError(f"{wanted} has images {sets.shape}, {run.name} draws {drawn}")
     if args.write_stats:
         write(args.write_stats, reference)
     folder = Path(args.out or args.load_dir or "runs/scores")

@@ -16,7 +16,7 @@ from pathlib import Path
 from utils import config as flags
 
 FRAMES = 50  # of the film, at most
-IMAGES = ("classes", "cfg_scale", "cfg_interval", "weak_dir", "no_film")
+IMAGES = ("classes", "cfg_scale", "cfg_interval", "weak_dir", "no_film", "vae")
 TEXT = ("prompt", "prompt_scale", "temperature", "top_k", "top_p", "block_size", "rounds", "length")
 TEXT += ("regex", "only", "contain", "mode", "ar_dir", "alpha", "watch", "interactive")
 
@@ -39,6 +39,7 @@ def arguments():
     add("--cfg_scale", type=float, help="guidance; 1 is none (the config's)")
     add("--cfg_interval", default="0,1", help="guide only at noise levels between these two")
     add("--weak_dir", help="autoguidance: a weaker run, guided away from by --cfg_scale")
+    add("--vae", help="the autoencoder of a latent run, if not where its config says")
     add("--no_film", action="store_true", help="leave out the GIF, which costs steps x memory")
     add = parser.add_argument_group("text").add_argument
     add("--prompt", default="", help="given words; gaps as [3], [*] and {one|of|these}")
@@ -87,10 +88,10 @@ def draw(args):
     from utils.progress import bar
 
     n = 100 if args.num_samples is None else args.num_samples
-    run = sampling.restored(args.load_dir, args.step, solver=args.solver)
+    run = sampling.restored(args.load_dir, args.step, args.vae, solver=args.solver)
     labels = sampling.class_labels(args.classes, run.recipe.num_classes, n)
     interval = sampling.guidance_interval(args.cfg_interval)
-    weak = sampling.restored(args.weak_dir) if args.weak_dir else None
+    weak = sampling.restored(args.weak_dir, vae=args.vae) if args.weak_dir else None
     sampler = sampling.sampler(
         run, steps=args.denoise_timesteps, scale=args.cfg_scale, interval=interval, weak=weak,
         seed=args.seed, batch_size=args.batch_size,

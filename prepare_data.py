@@ -2,6 +2,7 @@
 
     python prepare_data.py --dataset_name cifar10
     python prepare_data.py --dataset_name imagenet256 --data_dir PATH
+    python prepare_data.py --dataset_name imagenet256 --use_stable_vae 1 --model.vae PATH
     python prepare_data.py --dataset_name tinystories --vocab_size 8192 --max_seq_len 256
     python prepare_data.py --config=configs/tinystories.py --hub_documents 200_000
     python prepare_data.py --dataset_name hf:OWNER/NAME                          # images
@@ -41,6 +42,8 @@ def of_pictures(config):
     """(where the cache is, what to say of it); makes it if it is not there."""
     from data import images, store
 
+    if config.model.use_stable_vae:
+        return of_latents(config)
     data = images.load(config.dataset_name, config.data_dir, config.image_size)
     train, test = data["train"], data["test"]
     place = store.place(train.x)
@@ -50,6 +53,27 @@ def of_pictures(config):
         f"{test.n} held out, {train.num_classes or 'no'} classes"
     ]
     return place, lines + [f"not readable, and skipped: {key}" for key in sorted(skipped)]
+
+
+def of_latents(config):
+    """The same of an autoencoder's latents; with --stream no pixels are kept."""
+    import numpy as np
+
+    from data import images, store
+    from utils import recipe_space
+
+    vae = recipe_space.autoencoder(config)
+    data = images.load(config.dataset_name, config.data_dir, config.image_size, config.stream)
+    _, data = recipe_space.prepared(config, data, vae)
+    train, test = data["train"], data["test"]
+    mean, std = (np.array(train.facts[f"latent_{name}"]) for name in ("mean", "std"))
+    lines = [
+        f"{config.dataset_name}: {train.n} images to train on, {test.n} held out, as "
+        f"{'x'.join(map(str, train.shape))} latents of {vae.name}",
+        f"channels have means from {mean.min():.3f} to {mean.max():.3f} and standard deviations "
+        f"from {std.min():.3f} to {std.max():.3f}",
+    ]
+    return store.place(train.mean), lines
 
 
 def of_text(config):

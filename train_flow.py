@@ -22,7 +22,7 @@ def main():
     import jax
 
     from data import images, pipeline
-    from utils import cache, checkpoint, loop, recipe, train_state
+    from utils import cache, checkpoint, loop, recipe, recipe_space, train_state
     from utils.progress import Reporter
     from utils.wandb import Metrics
 
@@ -30,7 +30,9 @@ def main():
     loop.shareable(config.batch_size, config.accumulate)
 
     # data
+    vae = recipe_space.autoencoder(config)  # None: x_0 is pixels
     data = images.load(config.dataset_name, config.data_dir, config.image_size, config.stream)
+    space, data = recipe_space.prepared(config, data, vae)
     train, test = data["train"], data["test"]
     batches = train.batches(
         config.batch_size,
@@ -41,7 +43,7 @@ def main():
     batches = pipeline.Ahead(batches, end=config.max_steps)
 
     # process, network, optimiser, state
-    built = recipe.image(config, train.shape, train.num_classes)
+    built = recipe.image(config, train.shape, train.num_classes, space)
     rate = train_state.learning_rate(config)
     tx = train_state.optimizer(config, rate)
     key_init, key_train, key_eval = jax.random.split(jax.random.key(config.seed), 3)
@@ -59,23 +61,25 @@ def main():
     workdir = Path(config.workdir or f"runs/{own}")
     record = flags.flatten(config)
     facts = {"seed": config.seed, "shape": train.shape, "num_classes": train.num_classes}
-    facts["images"] = train.hash
+    facts |= {"images": train.hash} | space.facts
     saves = checkpoint.Checkpoints(workdir / "checkpoints", config.keep)
     if found := saves.restore(state, flags.agreement(record, facts, workdir)):
         state, _ = found
     size = sum(p.size for p in jax.tree.leaves(state.params))
+    sides, latent = ("x".join(map(str, s)) for s in (space.image_shape, space.shape))
     print(
-        f"{config.dataset_name}: {train.n} images {'x'.join(map(str, train.shape))}, "
-        f"{train.num_classes} classes; {config.model.name} of {size / 1e6:.2f} M parameters; "
+        f"{config.dataset_name}: {train.n} images {sides}, {train.num_classes} classes"
+        f"{f', as {latent} latents of {vae.name}' if vae else ''}; "
+        f"{config.model.name} of {size / 1e6:.2f} M parameters; "
         f"{jax.device_count()} {jax.default_backend()} device(s); "
         f"step {int(state.step)} of {config.max_steps}; {workdir}",
         flush=True,
     )
-    metrics = Metrics(workdir, record, dict(config.wandb), config.tensorboard)
+    metrics = Metrics(workdir, record | space.facts, dict(config.wandb), config.tensorboard)
     report = Reporter(config, metrics, rate, "images", int(state.step))
 
     def save(state, _):
-        saves.save(state, record, facts | {"position": int(state.step)})
+        saves.save(state, record, facts | space.scale | {"position": int(state.step)})
 
     hooks = [
         loop.Hook(config.log_interval, report),

@@ -37,6 +37,8 @@ def get_config():
     c.model.dtype = "float32"  # of activations: float32, bfloat16
     c.model.class_conditional = True  # False: labels are not used
     c.model.use_stable_vae = 0  # 1: latents of an autoencoder instead of pixels
+    c.model.vae = "stabilityai/sd-vae-ft-mse"  # that: a folder, taef2_encoder.pth, a hub id
+    c.model.latent_scale = placeholder(str)  # config: its config.json's; channel: by the data
     # process
     c.process = ConfigDict()
     c.process.schedule = "linear"  # linear (flow matching), cosine, ddpm, geometric

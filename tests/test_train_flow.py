@@ -271,7 +271,7 @@ def test_a_batch_that_devices_cannot_share_is_refused(process, toy, tmp_path):
         (["--lr", "none"], "--lr wants float; got none"),
         (["--process.class_dropout_prob", "2"], r"wants a share in \[0, 1\); got 2"),
         (["--workdir", "/proc/nowhere"], "/proc/nowhere"),
-        (["--model.use_stable_vae", "1"], "use_stable_vae"),
+        (["--model.use_stable_vae", "1"], "sd-vae-ft-mse .*download it where there is a network"),
         (
             ["--model.name", "unet", "--model.preset", "cifar"],
             "halves its input 3 times|GroupNorm|groups",

@@ -23,6 +23,7 @@ ALIASES = {"use_stable_vae": "model.use_stable_vae"}  # spelled both ways in jax
 FREE = {
     "workdir",
     "data_dir",
+    "model.vae",  # where it lies; its digest is among the facts of the data
     "log_interval",
     "eval_interval",
     "save_interval",

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 import diffusion
 import models
-from data import pipeline
 from models import look_up
+from utils import recipe_space
 
 
 class Recipe(NamedTuple):
@@ -27,24 +27,24 @@ class Recipe(NamedTuple):
     shape: tuple[int, ...]  # of one example
     num_classes: int  # 0: unconditional
     loss: Callable  # (params, key, batch) -> (f32[], metrics)
+    space: recipe_space.Space  # of examples
 
 
-def image(config, shape, num_classes) -> Recipe:
+def image(config, shape, num_classes, space=None) -> Recipe:
     """Flow matching, DDPM and their kin.
 
     Args:
         config: a ConfigDict like configs/flow.py's.
-        shape: (H, W, C) of an image.
+        shape: (H, W, C) of an example.
         num_classes: of the dataset.
+        space: what examples are; None is pixels.
 
     Raises:
         ValueError: a name that is not there, or a pair that does not fit; tells what there is.
     """
-    if config.model.use_stable_vae:
-        raise ValueError(
-            "--model.use_stable_vae 1 wants latents, which this version does not have; "
-            "0 trains on pixels"
-        )
+    if config.model.use_stable_vae and space is None:
+        raise ValueError("latents want their space, from recipe_space.restored")
+    space = space or recipe_space.pixels(shape, config.flip)
     process = gaussian(config.process)
     solver = image_solver(config.sampler)
     classes = num_classes if config.model.class_conditional else 0
@@ -53,16 +53,16 @@ def image(config, shape, num_classes) -> Recipe:
     draw_t = times(config.process.time_mean, config.process.time_scale)
 
     def loss(params, key, batch):
-        key, key_flip = jax.random.split(key)
-        batch = batch | {"x": augmented(batch, key_flip, config.flip)}
-        if not classes:
-            batch = {k: v for k, v in batch.items() if k != "label"}
+        key, key_read = jax.random.split(key)
+        x0 = space.read(batch, diffusion.draws.fold(key_read, batch["index"]))
+        known = ("index", "label") if classes else ("index",)
+        batch = {"x": x0} | {k: batch[k] for k in known}
         return diffusion.diffusion_loss(
             process, model.apply, params, key, batch, draw_t=draw_t, total=config.batch_size,
             null_label=classes, drop=config.process.class_dropout_prob,
         )  # fmt: skip
 
-    recipe = Recipe(process, solver, model, tuple(shape), classes, loss)
+    recipe = Recipe(process, solver, model, tuple(shape), classes, loss, space)
     jax.eval_shape(functools.partial(initial, recipe), jax.random.key(0))  # refuse misfits now
     return recipe
 
@@ -91,16 +91,6 @@ def network(c, classes) -> models.Model:
     return models.create(c.name, c.preset, num_classes=classes, **fields)
 
 
-def augmented(batch, key, flip):
-    """u8 pixels in [-1, 1], mirrored for half of the examples if asked; key by index as always."""
-    x = pipeline.to_unit(batch["x"])
-    if not flip:
-        return x
-    keys = diffusion.draws.fold(key, batch["index"])
-    mirrored = diffusion.draws.uniform(keys) < 0.5
-    return jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
-
-
 def initial(recipe, key):
     """Fresh parameters."""
     x = jnp.zeros((1, *recipe.shape))
@@ -110,7 +100,7 @@ def initial(recipe, key):
 
 
 def drawer(recipe, steps: int, *, guide: bool, weak=None, trajectory=False):
-    """A jitted (params, key, index, label, scale, interval, weak_params) -> f32[B, *shape].
+    """(params, key, index, label, scale, interval, weak_params) -> images f32[B, H, W, C].
 
     index i32[B] says which samples of the key, label i32[B] of which class.
 
@@ -119,7 +109,7 @@ def drawer(recipe, steps: int, *, guide: bool, weak=None, trajectory=False):
         steps: solver steps.
         guide: False calls the network once and not for both halves; `scale` is then ignored.
         weak: a Recipe to be guided away from (autoguidance), instead of "no class".
-        trajectory: return every state, [steps + 1, B, *shape], instead of the last.
+        trajectory: return every state, [steps + 1, B, H, W, C], instead of the last.
     """
     apply, null = recipe.model.apply, recipe.num_classes
 
@@ -145,7 +135,7 @@ def drawer(recipe, steps: int, *, guide: bool, weak=None, trajectory=False):
         )
         return x[1] if trajectory else x
 
-    return draw
+    return lambda *args: recipe.space.decode(draw(*args))
 
 
 def validator(recipe, levels):
@@ -153,7 +143,7 @@ def validator(recipe, levels):
 
     @jax.jit
     def losses(params, key, batch):
-        x0 = pipeline.to_unit(batch["x"])
+        x0 = recipe.space.read(batch, None)
         cond = {"label": batch["label"]} if recipe.num_classes else {}
         keys = diffusion.draws.fold(key, batch["index"])
         at = lambda t: diffusion.loss_at(

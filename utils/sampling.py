@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from data import pipeline
-from utils import checkpoint, loop, recipe
+from utils import checkpoint, loop, recipe, recipe_space
 
 
 class Run(NamedTuple):
@@ -21,12 +21,13 @@ class Run(NamedTuple):
     config: Any  # ConfigDict
 
 
-def restored(load_dir, step=None, **sampler) -> Run:
+def restored(load_dir, step=None, vae=None, **sampler) -> Run:
     """The newest checkpoint of a run (or that of `step`), with knobs of its sampler changed.
 
     Args:
         load_dir: workdir of a train script.
         step: of the checkpoint.
+        vae: where its autoencoder is, if not where the config says.
         **sampler: overrides of config.sampler; None keeps what is there.
 
     Raises:
@@ -35,7 +36,8 @@ def restored(load_dir, step=None, **sampler) -> Run:
 
     def build(config, facts):
         config.sampler.update({k: v for k, v in sampler.items() if v is not None})
-        return recipe.image(config, facts["shape"], facts["num_classes"])
+        space = recipe_space.restored(config, facts, vae)
+        return recipe.image(config, facts["shape"], facts["num_classes"], space)
 
     name, built, ema, config, _ = rebuilt(load_dir, step, build, recipe.initial, "train_flow.py")
     return Run(name, built, ema, config)
@@ -169,6 +171,8 @@ def agree(run: Run, weak: Run):
     kind = lambda r: {
         "shape": tuple(r.recipe.shape),
         "num_classes": r.recipe.num_classes,
+        "vae": r.recipe.space.facts.get("vae"),
+        "latent_scale": r.config.model.get("latent_scale"),
         **{k: r.config.process[k] for k in ("schedule", "shift", "target")},
     }
     ours, theirs = kind(run), kind(weak)
