@@ -173,6 +173,15 @@ def test_a_diverging_run_names_its_steps_and_saves_nothing_of_it(train, tmp_path
         assert all(np.isfinite(a).all() for a in leaves(tmp_path, step).values())
 
 
+def test_a_disk_too_full_for_a_line_of_metrics_is_one_line(train, tmp_path):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    refusal, out = train(
+        tmp_path, "--max_steps", "6", "--log_interval", "4", "--save_interval", "2"
+    )
+    assert refusal == "train_flow.py: [Errno 28] No space left on device", out
+    assert checkpoint.steps_in(tmp_path / "checkpoints") == [2]
+
+
 def test_sigterm_saves_and_the_same_command_goes_on_exactly(process, toy, tmp_path):
     words = ["train_flow.py", "--dataset_name", toy, *TINY, "--lr_schedule", "cosine"]
     words += [

@@ -1,12 +1,17 @@
 """Checkpoints: orbax behind one file, with what orbax does not do.
 
 A checkpoint holds the state, the config as JSON, the data position and a fingerprint of
-every leaf. Saving is asynchronous and atomic (written beside, renamed when whole). A
-flipped byte that orbax would restore without a word is found by the fingerprint; a damaged
-checkpoint is named, set aside and the one before it is used. Nothing is unpickled.
+every leaf. Saving is asynchronous and atomic (written beside, renamed when whole); what
+cannot be written whole is removed, and the earlier ones stay. A flipped byte that orbax
+would restore without a word is found by the fingerprint; a damaged checkpoint is named, set
+aside and the one before it is used. Nothing is unpickled.
 """
 
 import json
+import logging
+import os
+import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -61,30 +66,63 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
         )
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # pages for each array it cannot write
         self.manager = ocp.CheckpointManager(self.folder, options=options)
+        self.begun = None  # step of the last save
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self.wait()
         self.manager.close()
 
     def save(self, state, config: dict, data: dict):
-        """Writes the state after `state.step` updates; returns before it is on disk."""
+        """Writes the state after `state.step` updates; returns before it is on disk.
+
+        Raises:
+            OSError: there is no room for it, or the save before it failed; see `wait`.
+            ValueError: there is a later one.
+        """
         step = int(state.step)
         if step == self.manager.latest_step():  # the last step of a run that was due anyway
             return
+        self.wait()
+        self.begun, size = step, sum(a.nbytes for a in jax.tree.leaves(state))
+        if (free := shutil.disk_usage(self.folder).free) < size:
+            self.give_up(f"it takes {size / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free")
         meta = {"config": config, "data": data, "fingerprints": fingerprints(state)}
-        saved = self.manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
-            ),
-        )
+        parts = {"state": ocp.args.StandardSave(state), "meta": ocp.args.JsonSave(meta)}
+        try:
+            saved = self.manager.save(step, args=ocp.args.Composite(**parts))
+        except OSError as error:
+            self.give_up(reason(error))
         if not saved:
             raise ValueError(
                 f"checkpoint {step} was not written: {self.folder} already has a later one"
             )
+
+    def wait(self):
+        """Returns when the last save is on disk.
+
+        Raises:
+            OSError: it could not be written; what was of it is removed.
+        """
+        try:
+            self.manager.wait_until_finished()
+        except Exception as error:  # as in restore
+            code = re.search(r"os_error_code='(\d+)'", str(error))
+            self.give_up(os.strerror(int(code[1])) if code else reason(error))
+
+    def give_up(self, why: str):
+        """Removes what there is of the last save; raises the OSError that tells so."""
+        for part in self.folder.glob("*.orbax-checkpoint-tmp"):
+            shutil.rmtree(part, ignore_errors=True)
+        left = ", ".join(map(str, steps_in(self.folder))) or "none"
+        raise OSError(
+            f"checkpoint {self.begun} could not be written to {self.folder}: {why}. Whole ones "
+            f"there: {left}. When there is room, the same command continues"
+        )
 
     def restore(self, like, agree=lambda meta: None):
         """(state, meta) of the newest whole checkpoint; None if there is none at all.

@@ -10,6 +10,7 @@ Imports nothing heavy: --help must answer at once.
 """
 
 import difflib
+import errno
 import json
 import os
 import re
@@ -248,7 +249,8 @@ def run(main):
         last = traceback.extract_tb(error.__traceback__)[-1]
         path = Path(last.filename).resolve()
         ours = path.is_relative_to(ROOT) and "site-packages" not in path.parts
-        ours = (ours and last.line.startswith("raise")) or getattr(error, "filename", None)
+        full = getattr(error, "errno", None) == errno.ENOSPC  # which names no file
+        ours = (ours and last.line.startswith("raise")) or getattr(error, "filename", None) or full
         if not ours or os.environ.get("TANDEM_TRACEBACK"):
             raise
         script = Path(sys.argv[0]).name

@@ -1,3 +1,7 @@
+import resource
+import shutil
+from collections import namedtuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +10,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from utils import checkpoint
+from utils.train_state import State
 
 TREE = {"a": jnp.arange(12.0).reshape(3, 4), "b": jnp.ones(5, jnp.bfloat16), "n": jnp.int32(3)}
 
@@ -34,8 +39,6 @@ def test_a_wrong_array_is_named():
 
 
 def test_saving_twice_at_a_step_is_once_and_the_last_n_stay(tmp_path):
-    from utils.train_state import State
-
     def state(step):
         one = {"w": jnp.full(3, float(step))}
         return State(jnp.int32(step), one, one, (), jax.random.key(0))
@@ -51,6 +54,58 @@ def test_saving_twice_at_a_step_is_once_and_the_last_n_stay(tmp_path):
             saves.save(state(1), {}, {})
     np.testing.assert_array_equal(found.params["w"], 3.0)
     assert meta["data"] == {"position": 3} and meta["config"] == {"lr": 1.0}
+
+
+@pytest.mark.slow
+def test_twenty_kills_while_saving_lose_no_checkpoint_and_halve_none(process, tmp_path):
+    run = process("tests/utils/saver.py", tmp_path, 20, 0)
+    out = run.communicate()[0]
+    assert run.returncode == 0 and "damaged" not in out, out
+    found, kept, half = np.array([line.split() for line in out.splitlines()], int).T
+    assert len(found) == 20 and found[0] == 0
+    assert (found[1:] >= kept[:-1]).all(), "what was on disk stays"
+    assert (found[1:] <= kept[:-1] + 1).all() and (kept > found).all()
+    assert half.sum() >= 5, "these were killed in the middle of one"
+
+
+def large(step):
+    """A state of 1.6 MB that cannot be compressed."""
+    words = np.random.default_rng(step).integers(0, 1 << 32, 200_000, np.uint32)
+    one = {"w": jnp.asarray(words)}
+    return State(jnp.int32(step), one, one, (), jax.random.key(0))
+
+
+def short_of_room(monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(9 << 20, 8 << 20, 1 << 20))
+    return "it takes 1.5 MiB, and 1.0 MiB are free"
+
+
+def full_at_once(monkeypatch):
+    """As a quota that was not seen beforehand: no file can grow past 100 kB."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    return "File too large"
+
+
+@pytest.mark.parametrize("fill", [short_of_room, full_at_once])
+def test_a_full_disk_is_one_line_and_leaves_what_was_whole(tmp_path, monkeypatch, fill):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(OSError) as told, checkpoint.Checkpoints(tmp_path) as saves:
+            saves.save(large(1), {}, {})
+            saves.wait()
+            why = fill(monkeypatch)
+            saves.save(large(2), {}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    where = f"checkpoint 2 could not be written to {tmp_path}: {why}. Whole ones there: 1. "
+    assert str(told.value).startswith(where) and "\n" not in str(told.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["1"], "nothing half-written"
+    monkeypatch.undo()
+    with checkpoint.Checkpoints(tmp_path) as saves:
+        assert int(saves.restore(large(0))[0].step) == 1
+        saves.save(large(2), {}, {})
+    assert checkpoint.steps_in(tmp_path) == [2, 1]
 
 
 def test_a_sharded_array_has_the_fingerprint_of_the_whole():
