@@ -22,17 +22,19 @@ def main():
     import jax
 
     from data import images, pipeline
-    from utils import cache, checkpoint, loop, recipe, recipe_space, train_state
+    from utils import cache, checkpoint, hosts, loop, recipe, recipe_space, train_state
     from utils.progress import Reporter
     from utils.wandb import Metrics
 
     cache.enable()
+    hosts.connect(config)
     loop.shareable(config.batch_size, config.accumulate)
 
     # data
     vae = recipe_space.autoencoder(config)  # None: x_0 is pixels
-    data = images.load(config.dataset_name, config.data_dir, config.image_size, config.stream)
-    space, data = recipe_space.prepared(config, data, vae)
+    with hosts.first_first():
+        data = images.load(config.dataset_name, config.data_dir, config.image_size, config.stream)
+        space, data = recipe_space.prepared(config, data, vae)
     train, test = data["train"], data["test"]
     batches = train.batches(
         config.batch_size,
@@ -47,13 +49,14 @@ def main():
     rate = train_state.learning_rate(config)
     tx = train_state.optimizer(config, rate)
     key_init, key_train, key_eval = jax.random.split(jax.random.key(config.seed), 3)
-    state = loop.create(lambda: recipe.initial(built, key_init), tx, key_train)
+    state = loop.create(lambda: recipe.initial(built, key_init), tx, key_train, config.mode)
     step = loop.update(
         built.loss,
         tx,
         ema_decay=config.ema_decay,
         ema_warmup=config.ema_warmup,
         accumulate=config.accumulate,
+        mode=config.mode,
     )
 
     # where it is kept, and what is already there
@@ -86,7 +89,7 @@ def main():
         loop.Hook(config.save_interval, save),
         loop.Hook(
             config.eval_interval,
-            evaluator(config, built, test, key_eval, workdir, report),
+            loop.by_first(evaluator(config, built, test, key_eval, workdir, report)),
             when_cut=False,
         ),
     ]

@@ -23,15 +23,26 @@ def main():
     import jax
 
     from data import pipeline, text
-    from utils import cache, checkpoint, loop, recipe_table, recipe_text, train_state, writing
+    from utils import (
+        cache,
+        checkpoint,
+        hosts,
+        loop,
+        recipe_table,
+        recipe_text,
+        train_state,
+        writing,
+    )
     from utils.progress import Reporter
     from utils.wandb import Metrics
 
     cache.enable()
+    hosts.connect(config)
     loop.shareable(config.batch_size, config.accumulate)
 
     # data
-    corpus = text.of(config)
+    with hosts.first_first():
+        corpus = text.of(config)
     batches = pipeline.Batches(
         {"x": corpus.train},
         config.batch_size,
@@ -49,13 +60,14 @@ def main():
     rate = train_state.learning_rate(config)
     tx = train_state.optimizer(config, rate)
     key_init, key_train, key_eval = jax.random.split(jax.random.key(config.seed), 3)
-    state = loop.create(lambda: recipe_text.initial(built, key_init), tx, key_train)
+    state = loop.create(lambda: recipe_text.initial(built, key_init), tx, key_train, config.mode)
     step = loop.update(
         built.loss,
         tx,
         ema_decay=config.ema_decay,
         ema_warmup=config.ema_warmup,
         accumulate=config.accumulate,
+        mode=config.mode,
     )
 
     # where it is kept, and what is already there
@@ -66,7 +78,8 @@ def main():
     saves = checkpoint.Checkpoints(workdir / "checkpoints", config.keep)
     if found := saves.restore(state, flags.agreement(record, facts, workdir)):
         state, _ = found
-    corpus.tokenizer.save(workdir / "tokenizer.json")
+    if jax.process_index() == 0:
+        corpus.tokenizer.save(workdir / "tokenizer.json")
     size = sum(p.size for p in jax.tree.leaves(state.params))
     print(
         f"{config.dataset_name}: {len(corpus.train)} rows of {config.max_seq_len} tokens, "
@@ -90,7 +103,7 @@ def main():
         loop.Hook(config.save_interval, save),
         loop.Hook(
             config.eval_interval,
-            evaluator(config, built, corpus, rows, key_eval, workdir, report),
+            loop.by_first(evaluator(config, built, corpus, rows, key_eval, workdir, report)),
             when_cut=False,
         ),
     ]

@@ -64,6 +64,11 @@ def get_config():
     c.ema_decay = 0.9999  # of the averaged weights, which sample and score
     c.ema_warmup = True  # start the average at once: decay min(ema_decay, (1 + step) / (10 + step))
     c.seed = 0  # of everything
+    # devices and processes; most clusters are found without these flags, see utils/hosts.py
+    c.mode = "pmap"  # each device holds the model; fsdp: a part of it
+    c.coordinator = ""  # HOST:PORT of process 0, where there are several
+    c.num_processes = placeholder(int)  # how many
+    c.process_id = placeholder(int)  # which of them this is: 0, 1, ...
     # sampling, while training and by default afterwards
     c.sampler = ConfigDict()
     c.sampler.solver = "ddim"  # ddim, heun, dpm2m, churn

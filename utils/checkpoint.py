@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from utils import hosts
+
 BITS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
 
 
@@ -89,7 +91,8 @@ class Checkpoints:
             return
         self.wait()
         self.begun, size = step, sum(a.nbytes for a in jax.tree.leaves(state))
-        if (free := shutil.disk_usage(self.folder).free) < size:
+        free = shutil.disk_usage(self.folder).free
+        if not hosts.all_say(size <= free):
             self.give_up(f"it takes {size / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free")
         meta = {"config": config, "data": data, "fingerprints": fingerprints(state)}
         parts = {"state": ocp.args.StandardSave(state), "meta": ocp.args.JsonSave(meta)}
@@ -116,7 +119,7 @@ class Checkpoints:
 
     def give_up(self, why: str):
         """Removes what there is of the last save; raises the OSError that tells so."""
-        for part in self.folder.glob("*.orbax-checkpoint-tmp"):
+        for part in self.folder.glob("*.orbax-checkpoint-tmp"):  # the processes may all try
             shutil.rmtree(part, ignore_errors=True)
         left = ", ".join(map(str, steps_in(self.folder))) or "none"
         raise OSError(
@@ -149,16 +152,19 @@ class Checkpoints:
                     f"{self.folder / str(step)} was saved by another version of this program: "
                     f"{len(meta['fingerprints'].keys() ^ leaves)} arrays have other names"
                 )
+            problem = None
             try:
                 args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
                 state = self.manager.restore(step, args=args).state
                 check(state, meta["fingerprints"])
             except Exception as error:  # orbax raises anything at all when a file is damaged
-                damaged[step] = error
+                problem = error
+            if not hosts.all_say(problem is None):
+                damaged[step] = problem or ValueError("another process could not read its part")
                 continue
-            for bad, error in damaged.items():
+            for bad, error in damaged.items() if jax.process_index() == 0 else ():
                 set_aside(self.folder / str(bad), error, step)
-            if damaged:
+            if damaged and hosts.all_say(True):  # once process 0 has renamed them
                 self.manager.reload()
             return state, meta
         if damaged:

@@ -30,6 +30,10 @@ FREE = {
     "save_interval",
     "keep",
     "tensorboard",
+    "mode",
+    "coordinator",
+    "num_processes",
+    "process_id",
 }
 FREE_GROUPS = ("wandb.", "sampler.")
 

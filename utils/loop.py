@@ -1,10 +1,13 @@
 """The training loop: the only file that knows there is more than one device.
 
-The state has no device axis: it goes into pmap by in_axes None and comes out by out_axes
-None, so checkpoints, averages, sampling and export are the same code on 1 or 8 devices.
+One step function, two modes. pmap: every device holds the whole state and takes its share of the
+batch. fsdp: each large array of the state is cut into as many parts as there are devices
+(arXiv:2304.11277), and XLA sends them where they are needed: for models that no device holds.
+The state has no device axis in either, so checkpoints, averages, sampling and export are the
+same code on 1 or 8 devices, and a run goes on in another mode, on more devices, or fewer.
 """
 
-import signal
+import functools
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,7 +19,10 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from utils.hosts import Interrupt
 from utils.train_state import State, averaged, begin
+
+SMALL = 1024  # numbers; an array of fewer is whole everywhere
 
 
 class Hook(NamedTuple):
@@ -35,36 +41,63 @@ def mesh() -> Mesh:
     return Mesh(np.array(jax.devices()), ("data",))
 
 
-def create(init, tx, key) -> State:
-    """A fresh state on every device, compiled once. init: () -> params."""
-    everywhere = NamedSharding(mesh(), P())
-    return jax.jit(lambda: begin(init(), tx, key), out_shardings=everywhere)()
+def shardings(tree, mode: str):
+    """Where each array of a state lives.
+
+    fsdp cuts along the longest axis that the devices divide; of equal ones, the last.
+
+    Raises:
+        ValueError: no such mode.
+    """
+    if mode not in MODES:
+        raise ValueError(f"no mode {mode!r}; there are {', '.join(MODES)}")
+    row, n = mesh(), jax.device_count()
+
+    def one(a):
+        axes = [i for i in range(a.ndim) if a.shape[i] % n == 0]
+        if mode == "pmap" or a.size < SMALL or not axes:
+            return NamedSharding(row, P())
+        longest = max(axes, key=lambda i: (a.shape[i], i))
+        return NamedSharding(row, P(*[None] * longest, "data"))
+
+    return jax.tree.map(one, tree)
 
 
-def update(loss_fn, tx, *, ema_decay, ema_warmup=True, accumulate=1):
+def create(init, tx, key, mode="pmap") -> State:
+    """A fresh state where its mode wants it, compiled once. init: () -> params."""
+    fresh = lambda: begin(init(), tx, key)
+    return jax.jit(fresh, out_shardings=shardings(jax.eval_shape(fresh), mode))()
+
+
+def update(loss_fn, tx, *, ema_decay, ema_warmup=True, accumulate=1, mode="pmap"):
     """Builds the step (state, batch [B, ...]) -> (state, metrics f32[]) over all devices.
 
     Args:
         loss_fn: (params, key, batch) -> (f32[], metrics), means over the examples given.
         tx: an optax transformation.
         ema_decay, ema_warmup: see train_state.averaged.
-        accumulate: micro-batches a step; one all-reduce whatever it is.
+        accumulate: micro-batches a step; in pmap one all-reduce whatever it is.
+        mode: pmap, fsdp.
+
+    The batch is this process's rows of the global batch.
     """
     grad = jax.grad(loss_fn, has_aux=True)
+    over_devices, parted, executor = MODES[mode]
 
     def step(state, batch):
         key = jax.random.fold_in(state.key, state.step)
         one = lambda part: grad(state.params, key, part)
         if accumulate == 1:
             grads, metrics = one(batch)
-        else:
-            parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
+        else:  # every accumulate-th example, so that each part is spread over all devices
+            part = lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1)
+            parts = parted(jax.tree.map(part, batch))
             total = jax.eval_shape(one, jax.tree.map(lambda x: x[0], parts))
             total = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), total)
             add = lambda sums, part: (jax.tree.map(jnp.add, sums, one(part)), None)
             total, _ = jax.lax.scan(add, total, parts)
             grads, metrics = jax.tree.map(lambda x: x / accumulate, total)
-        grads, metrics = jax.lax.pmean((grads, metrics), "data")
+        grads, metrics = over_devices((grads, metrics))
         updates, opt = tx.update(grads, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = averaged(state.ema, params, state.step + 1.0, decay=ema_decay, warmup=ema_warmup)
@@ -72,15 +105,48 @@ def update(loss_fn, tx, *, ema_decay, ema_warmup=True, accumulate=1):
         metrics = metrics | norms
         return State(state.step + 1, params, ema, opt, state.key), metrics
 
-    pmapped = jax.pmap(
+    return executor(step)
+
+
+def pmapped(step):
+    """`step` on each device, with its share of the rows."""
+    run = jax.pmap(
         step, axis_name="data", in_axes=(None, 0), out_axes=(None, None), donate_argnums=0
     )
     devices = jax.local_device_count()
 
     def shared(state, batch):
-        return pmapped(state, {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in batch.items()})
+        return run(state, {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in batch.items()})
 
     return shared
+
+
+def partitioned(step):
+    """`step` on the whole batch, its arrays cut as `shardings` has them."""
+    rows, whole = NamedSharding(mesh(), P("data")), NamedSharding(mesh(), P())
+
+    def kept(state, batch):
+        state, metrics = step(state, batch)
+        held = jax.lax.with_sharding_constraint(state, shardings(state, "fsdp"))
+        return held, jax.lax.with_sharding_constraint(metrics, whole)
+
+    run = jax.jit(kept, donate_argnums=0)
+
+    def shared(state, batch):
+        together = functools.partial(jax.make_array_from_process_local_data, rows)
+        return run(state, jax.tree.map(together, batch))
+
+    return shared
+
+
+def spread_parts(parts):
+    return jax.lax.with_sharding_constraint(parts, NamedSharding(mesh(), P(None, "data")))
+
+
+MODES = {  # how sums become those over all devices, how micro-batches are placed, what runs a step
+    "pmap": (lambda tree: jax.lax.pmean(tree, "data"), lambda parts: parts, pmapped),
+    "fsdp": (lambda tree: tree, spread_parts, partitioned),
+}
 
 
 def shareable(batch_size: int, accumulate: int = 1):
@@ -90,23 +156,6 @@ def shareable(batch_size: int, accumulate: int = 1):
         by = f"{devices} devices" + (f" x {accumulate} micro-batches" if accumulate > 1 else "")
         near = max(1, round(batch_size / (devices * accumulate))) * devices * accumulate
         raise ValueError(f"a batch of {batch_size} cannot be shared by {by}; {near} can")
-
-
-class Interrupt:
-    """Notes SIGTERM and the first Ctrl-C, so that the loop can save and leave."""
-
-    def __enter__(self):
-        self.signal = None
-        self.old = {s: signal.signal(s, self.note) for s in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def note(self, number, frame):
-        self.signal = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C is not held up
-
-    def __exit__(self, *_):
-        for number, handler in self.old.items():
-            signal.signal(number, handler)
 
 
 def fit(
@@ -134,7 +183,7 @@ def fit(
         while number < steps:
             state, metrics = step(state, batches(number))
             number += 1
-            cut_short = interrupt.signal  # read once: a signal that comes now waits for its turn
+            cut_short = interrupt.after(number)  # once: a signal that comes now waits for its turn
             leaving = lambda hook, cut=cut_short: cut is not None and hook.when_cut
             due = [h for h in hooks if number % h.every == 0 or number == steps or leaving(h)]
             if due:
@@ -142,8 +191,9 @@ def fit(
                 check_finite(metrics, checked + 1, number)
                 seconds = time.perf_counter() - since
                 metrics["steps_per_second"] = (number - timed) / max(seconds, 1e-9)
+                known = everyones(state)
                 for hook in due:
-                    hook.run(state, metrics)
+                    hook.run(known, metrics)
                 checked = number
             if due or number == start + 1:  # the first step compiles, and tells nothing of speed
                 timed, since = number, time.perf_counter()
@@ -162,11 +212,46 @@ def check_finite(metrics: dict, first: int, last: int):
             )
 
 
+def everyones(state):
+    """The same arrays as those of all processes together, which checkpoints want."""
+    if jax.process_count() == 1:
+        return state
+    whole = NamedSharding(mesh(), P())
+
+    def one(a):
+        if not a.is_fully_addressable:  # it is so already
+            return a
+        here = [shard.data for shard in a.addressable_shards]
+        return jax.make_array_from_single_device_arrays(a.shape, whole, here)
+
+    return jax.tree.map(one, state)
+
+
+def by_first(run):
+    """A hook that process 0 runs by itself, with the averaged weights on its own devices."""
+
+    def hook(state, metrics):
+        if jax.process_count() > 1:
+            ema = jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh(), P()))(state.ema)
+            ema = everywhere(jax.tree.map(lambda a: a.addressable_data(0), ema))
+            state = state._replace(ema=ema, params=None, opt=None)
+        if jax.process_index() == 0:
+            run(state, metrics)
+
+    return hook
+
+
+def own() -> Mesh:
+    """The devices of this process in one row."""
+    return Mesh(np.array(jax.local_devices()), ("data",))
+
+
 def everywhere(tree):
-    """The same arrays on all devices."""
-    return jax.device_put(tree, NamedSharding(mesh(), P()))
+    """The same arrays on all devices of this process."""
+    return jax.device_put(tree, NamedSharding(own(), P()))
 
 
 def spread(tree):
-    """Arrays [B, ...] shared out by rows over all devices; B divisible by their number."""
-    return jax.device_put(tree, NamedSharding(mesh(), P("data")))
+    """Arrays [B, ...] shared out by rows over all devices of this process, whose number divides
+    B."""
+    return jax.device_put(tree, NamedSharding(own(), P("data")))
