@@ -14,6 +14,12 @@ def check(named: dict[str, np.ndarray], wanted: dict[str, tuple], what: str):
             tells five of them.
     """
     found = {k: np.shape(a) for k, a in named.items() if not k.endswith("num_batches_tracked")}
+    if wrong := differences(found, wanted):
+        raise ValueError(f"not the weights of {what}: {wrong}")
+
+
+def differences(found: dict[str, tuple], wanted: dict[str, tuple]) -> str:
+    """Names that are missing, unknown or of another shape, five of them told; "" of none."""
     wrong = [f"{k} missing" for k in wanted if k not in found]
     wrong += [f"{k} unknown" for k in found if k not in wanted]
     wrong += [
@@ -21,9 +27,7 @@ def check(named: dict[str, np.ndarray], wanted: dict[str, tuple], what: str):
         for k, shape in wanted.items()
         if k in found and found[k] != shape
     ]
-    if wrong:
-        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise ValueError(f"not the weights of {what}: {', '.join(wrong[:5])}{more}")
+    return ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
 
 
 def dense(named, name) -> dict:

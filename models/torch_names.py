@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from models.published import differences
+
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}  # a convolution, a matrix, a norm or bias
 FROM_TORCH = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
@@ -27,7 +29,8 @@ def convert(named: dict[str, np.ndarray], module, *inputs) -> dict:
         ValueError: names that are missing, unknown or of another shape; the message tells them.
     """
     tree = jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
-    check({k: np.shape(a) for k, a in named.items()}, shapes(tree))
+    if wrong := differences({k: np.shape(a) for k, a in named.items()}, shapes(tree)):
+        raise ValueError(wrong)
     array = lambda path: np.asarray(named[name(path)], np.float32)
     move = lambda a: jnp.asarray(a.transpose(FROM_TORCH[a.ndim]))
     return unflatten_dict({path: move(array(path)) for path in flatten_dict(tree)})
@@ -36,16 +39,3 @@ def convert(named: dict[str, np.ndarray], module, *inputs) -> dict:
 def name(path) -> str:
     *parts, leaf = path
     return ".".join([*parts, LEAVES[leaf]])
-
-
-def check(found: dict, wanted: dict):
-    wrong = [f"{k} missing" for k in wanted if k not in found]
-    wrong += [f"{k} unknown" for k in found if k not in wanted]
-    wrong += [
-        f"{k} {found[k]} instead of {shape}"
-        for k, shape in wanted.items()
-        if k in found and found[k] != shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
-        raise ValueError(f"{', '.join(wrong[:4])}{more}")
