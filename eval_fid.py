@@ -19,7 +19,6 @@ import argparse
 import functools
 import importlib.util
 import json
-from pathlib import Path
 
 from utils import config as flags
 
@@ -64,13 +63,15 @@ def arguments():
 def main():
     args = arguments()
 
-    from utils import cache, image_sets, recipe_features, report_images, sampling
+    from utils import cache, image_sets, places, recipe_features, report_images, sampling
 
     if args.selftest:
         from utils import selftest
 
         return print(selftest.run())
     cache.enable()
+    home = places.Mirror(args.out or args.load_dir or "runs/scores")
+    args.load_dir = places.run(args.load_dir, args.step)
     cells = report_images.sweep(args.sweep) if args.sweep else [{}]
     if args.sweep and not args.load_dir:
         raise ValueError("--sweep wants --load_dir, a run that draws")
@@ -82,8 +83,9 @@ def main():
     features = recipe_features.load(
         args.features or recipe_features.default_path(dataset), args.resize
     )
+    data_dir = args.data_dir or (run.config.data_dir if run else "datasets")
     sets = image_sets.Sets(
-        features, args.data_dir or (run.config.data_dir if run else "datasets"), args.batch_size,
+        features, places.Mirror(data_dir).fetch(), args.batch_size,
         run.config.image_size if run else None,
     )  # fmt: skip
     wanted = args.fid_stats or args.reference or args.dataset_name or (run and dataset)
@@ -94,7 +96,7 @@ def main():
         raise ValueError(f"{wanted} has images {sets.shape}, {run.name} draws {drawn}")
     if args.write_stats:
         write(args.write_stats, reference)
-    folder = Path(args.out or args.load_dir or "runs/scores")
+    folder = home.folder
     folder.mkdir(parents=True, exist_ok=True)
     path, results = folder / ("sweep.json" if args.sweep else "score.json"), []
     for cell in cells:
@@ -106,7 +108,8 @@ def main():
         print(report_images.table(results))
     if args.sweep and importlib.util.find_spec("matplotlib"):
         report_images.plot(folder / "sweep.png", results)
-    print(f"in {path}")
+    home.send()
+    print(f"in {home / path.name}")
 
 
 def scored(args, cell, run, sets, reference) -> dict:

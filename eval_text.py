@@ -10,7 +10,6 @@ to be better than that. A table is printed; all of it is in LOAD_DIR/text_score.
 
 import argparse
 import json
-from pathlib import Path
 
 from utils import config as flags
 
@@ -48,22 +47,23 @@ def main():
             raise ValueError(f"--{name} wants {least} or more; got {getattr(args, name)}")
 
     from data import text
-    from utils import cache, recipe_judge, report_text, table_text, writing
+    from utils import cache, places, recipe_judge, report_text, table_text, writing
 
     cache.enable()
+    path = places.place(args.out or f"{args.load_dir}/text_score.json")
+    args.load_dir = places.run(args.load_dir, args.step)
     run = writing.restored(args.load_dir, args.step)
     run = writing.changed(run, **{name: getattr(args, name) for name in writing.SAMPLER})
     writing.writer(run)  # refuse now what could not be drawn later
     grid = report_text.grid(run, args.latency)
     judge = recipe_judge.load(args.judge) if args.judge else None
-    corpus = text.of(run.config, args.data_dir)
+    corpus = text.of(run.config, places.Mirror(args.data_dir or run.config.data_dir).fetch())
     if corpus.hash != run.facts["text"]:
         raise ValueError(
             f"{corpus.name} is not the text that {run.name} was trained on (rows {corpus.hash}, "
             f"wanted {run.facts['text']}): what is held out now may have been learnt"
         )
 
-    path = Path(args.out or Path(args.load_dir) / "text_score.json")
     result = {"run": run.name, "weights": "ema", "seed": args.seed}
     result |= {"process": run.config.process.name}
 

@@ -11,7 +11,6 @@ Sample i of a seed is the same whatever --num_samples, --batch_size and the devi
 """
 
 import argparse
-from pathlib import Path
 
 from utils import config as flags
 
@@ -65,9 +64,12 @@ def arguments():
 def main():
     args, given = arguments()
 
-    from utils import cache, checkpoint
+    from utils import cache, checkpoint, places
 
     cache.enable()
+    args.out = places.Mirror(args.out or f"{args.load_dir}/generated")
+    args.load_dir = places.run(args.load_dir, args.step)
+    args.weak_dir, args.ar_dir = map(places.run, (args.weak_dir, args.ar_dir))
     text = "max_seq_len" in checkpoint.config_of(args.load_dir, args.step)
     strange = [name for name in given if name in (IMAGES if text else TEXT)]
     if strange:
@@ -77,6 +79,7 @@ def main():
     if lone and args.mode != "guided" and not args.interactive:
         raise ValueError(f"--{lone[0]} wants --mode guided")
     (write if text else draw)(args)
+    args.out.send()
 
 
 def draw(args):
@@ -97,7 +100,7 @@ def draw(args):
         seed=args.seed, batch_size=args.batch_size,
     )  # fmt: skip
 
-    out = Path(args.out or Path(args.load_dir) / "generated")
+    out = args.out.folder
     out.mkdir(parents=True, exist_ok=True)
     progress = bar(n, "image", title="sampling")
     batches = []
@@ -117,7 +120,7 @@ def draw(args):
         frames = frames[np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).astype(int)]
         pictures.save_animation(out / "denoising.gif", frames, columns)
         written += ", denoising.gif"
-    print(f"{len(x)} images of {run.name}; {written} in {out}")
+    print(f"{len(x)} images of {run.name}; {written} in {args.out}")
 
 
 def write(args):
@@ -129,10 +132,10 @@ def write(args):
     if args.interactive:
         return console.talk(session, settings)
     texts = session.write(args.prompt, settings)
-    out = Path(args.out or Path(args.load_dir) / "generated")
+    out = args.out.folder
     out.mkdir(parents=True, exist_ok=True)
     (out / "samples.txt").write_text("\n\n".join(texts) + "\n")
-    print(f"{len(texts)} texts of {session.run.name}; samples.txt in {out}")
+    print(f"{len(texts)} texts of {session.run.name}; samples.txt in {args.out}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Running the same command again continues where it stopped.
 """
 
 import sys
-from pathlib import Path
 
 from utils import config as flags
 
@@ -22,7 +21,7 @@ def main():
     import jax
 
     from data import images, pipeline
-    from utils import cache, checkpoint, hosts, loop, recipe, recipe_space, train_state
+    from utils import cache, checkpoint, hosts, loop, places, recipe, recipe_space, train_state
     from utils.progress import Reporter
     from utils.wandb import Metrics
 
@@ -33,7 +32,8 @@ def main():
     # data
     vae = recipe_space.autoencoder(config)  # None: x_0 is pixels
     with hosts.first_first():
-        data = images.load(config.dataset_name, config.data_dir, config.image_size, config.stream)
+        data_dir = places.Mirror(config.data_dir).fetch()
+        data = images.load(config.dataset_name, data_dir, config.image_size, config.stream)
         space, data = recipe_space.prepared(config, data, vae)
     train, test = data["train"], data["test"]
     batches = train.batches(
@@ -61,12 +61,13 @@ def main():
 
     # where it is kept, and what is already there
     own = config.experiment.replace("flow", f"flow_{config.dataset_name}".replace("/", "-"))
-    workdir = Path(config.workdir or f"runs/{own}")
+    home = places.Mirror(config.workdir or f"runs/{own}")
+    workdir = home.fetch(places.log)
     record = flags.flatten(config)
     facts = {"seed": config.seed, "shape": train.shape, "num_classes": train.num_classes}
     facts |= {"images": train.hash} | space.facts
-    saves = checkpoint.Checkpoints(workdir / "checkpoints", config.keep)
-    if found := saves.restore(state, flags.agreement(record, facts, workdir)):
+    saves = checkpoint.Checkpoints(home / "checkpoints", config.keep)
+    if found := saves.restore(state, flags.agreement(record, facts, home)):
         state, _ = found
     size = sum(p.size for p in jax.tree.leaves(state.params))
     sides, latent = ("x".join(map(str, s)) for s in (space.image_shape, space.shape))
@@ -75,7 +76,7 @@ def main():
         f"{f', as {latent} latents of {vae.name}' if vae else ''}; "
         f"{config.model.name} of {size / 1e6:.2f} M parameters; "
         f"{jax.device_count()} {jax.default_backend()} device(s); "
-        f"step {int(state.step)} of {config.max_steps}; {workdir}",
+        f"step {int(state.step)} of {config.max_steps}; {home}",
         flush=True,
     )
     metrics = Metrics(workdir, record | space.facts, dict(config.wandb), config.tensorboard)
@@ -92,10 +93,11 @@ def main():
             loop.by_first(evaluator(config, built, test, key_eval, workdir, report)),
             when_cut=False,
         ),
+        loop.Hook(config.save_interval, home.send),
     ]
     with batches, saves, metrics, report:
         state, signal = loop.fit(state, step, batches, config.max_steps, hooks)
-    report.farewell(int(state.step), signal, workdir)
+    report.farewell(int(state.step), signal, home)
 
 
 def evaluator(config, built, test, key, workdir, report):

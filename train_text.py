@@ -7,7 +7,6 @@ Running the same command again continues where it stopped.
 """
 
 import sys
-from pathlib import Path
 
 from utils import config as flags
 
@@ -28,6 +27,7 @@ def main():
         checkpoint,
         hosts,
         loop,
+        places,
         recipe_table,
         recipe_text,
         train_state,
@@ -42,7 +42,7 @@ def main():
 
     # data
     with hosts.first_first():
-        corpus = text.of(config)
+        corpus = text.of(config, places.Mirror(config.data_dir).fetch())
     batches = pipeline.Batches(
         {"x": corpus.train},
         config.batch_size,
@@ -72,11 +72,12 @@ def main():
 
     # where it is kept, and what is already there
     own = config.experiment if config.experiment != "text" else f"text_{config.dataset_name}"
-    workdir = Path(config.workdir or f"runs/{own.replace('/', '-')}")
+    home = places.Mirror(config.workdir or f"runs/{own.replace('/', '-')}")
+    workdir = home.fetch(places.log)
     record = flags.flatten(config)
     facts = {"seed": config.seed, "tokenizer": corpus.tokenizer.hash, "text": corpus.hash}
-    saves = checkpoint.Checkpoints(workdir / "checkpoints", config.keep)
-    if found := saves.restore(state, flags.agreement(record, facts, workdir)):
+    saves = checkpoint.Checkpoints(home / "checkpoints", config.keep)
+    if found := saves.restore(state, flags.agreement(record, facts, home)):
         state, _ = found
     if jax.process_index() == 0:
         corpus.tokenizer.save(workdir / "tokenizer.json")
@@ -86,7 +87,7 @@ def main():
         f"vocabulary {corpus.tokenizer.size}; {config.process.name}, "
         f"{size / 1e6:.2f} M parameters; "
         f"{jax.device_count()} {jax.default_backend()} device(s); "
-        f"step {int(state.step)} of {config.max_steps}; {workdir}",
+        f"step {int(state.step)} of {config.max_steps}; {home}",
         flush=True,
     )
     metrics = Metrics(workdir, record, dict(config.wandb), config.tensorboard)
@@ -106,10 +107,11 @@ def main():
             loop.by_first(evaluator(config, built, corpus, rows, key_eval, workdir, report)),
             when_cut=False,
         ),
+        loop.Hook(config.save_interval, home.send),
     ]
     with batches, saves, metrics, report:
         state, signal = loop.fit(state, step, batches, config.max_steps, hooks)
-    report.farewell(int(state.step), signal, workdir)
+    report.farewell(int(state.step), signal, home)
 
 
 def evaluator(config, built, corpus, rows, key, workdir, report):

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from utils import hosts
+from utils.places import place
 
 BITS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
 
@@ -61,7 +62,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder, keep: int = 3):
-        self.folder = Path(folder).resolve()
+        self.folder = place(folder)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             create=True,
