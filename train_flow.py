@@ -36,6 +36,7 @@ def main():
         data = images.load(config.dataset_name, data_dir, config.image_size, config.stream)
         space, data = recipe_space.prepared(config, data, vae)
     train, test = data["train"], data["test"]
+    config.max_steps = pipeline.steps(config, train.n)
     batches = train.batches(
         config.batch_size,
         seed=config.seed,

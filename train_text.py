@@ -43,6 +43,7 @@ def main():
     # data
     with hosts.first_first():
         corpus = text.of(config, places.Mirror(config.data_dir).fetch())
+    config.max_steps = pipeline.steps(config, len(corpus.train))
     batches = pipeline.Batches(
         {"x": corpus.train},
         config.batch_size,

@@ -54,6 +54,7 @@ def get_config():
     # optimisation
     c.batch_size = 64  # rows a step, over all devices
     c.max_steps = 20_000  # steps in all
+    c.epochs = 0.0  # passes over the data, in place of max_steps; 0: max_steps
     c.accumulate = 1  # micro-batches a step
     c.optimizer = "adamw"  # adamw, muon (matrices between layers; the rest adamw)
     c.lr = 3e-4  # peak learning rate

@@ -5,6 +5,7 @@ the same of what is not in memory.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -49,6 +50,17 @@ class Batches:
         return {k: v[chosen] for k, v in self.arrays.items()} | {
             "index": self.rows.astype(np.int32)
         }
+
+
+def steps(config, n: int) -> int:
+    """config.max_steps, or as many as make config.epochs passes over n examples, where set.
+
+    Raises:
+        ValueError: less than none.
+    """
+    if config.epochs < 0:
+        raise ValueError(f"--epochs wants 0 (as many as --max_steps) or more; got {config.epochs}")
+    return math.ceil(config.epochs * n / config.batch_size) or config.max_steps
 
 
 class Ahead:

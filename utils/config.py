@@ -25,6 +25,7 @@ FREE = {
     "workdir",
     "data_dir",
     "model.vae",  # where it lies; its digest is among the facts of the data
+    "epochs",  # is in max_steps
     "log_interval",
     "eval_interval",
     "save_interval",

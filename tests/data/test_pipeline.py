@@ -110,3 +110,15 @@ def test_a_memory_mapped_gather_is_no_bottleneck(tmp_path):
         b(i)
         seconds.append(time.perf_counter() - began)
     assert 512 / min(seconds) > 100_000
+
+
+def test_epochs_are_passes_over_the_examples():
+    from ml_collections import ConfigDict
+
+    steps = lambda epochs: pipeline.steps(
+        ConfigDict({"epochs": epochs, "max_steps": 7, "batch_size": 32}), 100
+    )
+    assert steps(0.0) == 7 and steps(8.0) == 25 and steps(0.5) == 2
+    assert steps(1.0) == 4, "the last step of a pass may be half of the next"
+    with pytest.raises(ValueError, match="--epochs wants 0"):
+        steps(-1.0)
