@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("configs", "data", "diffusion", "models", "utils", "jetson", "bench")
+ROOMS = ("configs", "data", "diffusion", "models", "utils", "jetson", "bench", "deployment")
 SOURCES = sorted(
     p for p in [*ROOT.glob("*.py"), *(f for r in ROOMS for f in (ROOT / r).rglob("*.py"))]
 )
