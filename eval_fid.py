@@ -57,19 +57,21 @@ def arguments():
     add("--sweep", help='"cfg_scale=1,1.5 steps=10,25": all combinations, one table and plot')
     add("--fid_inf", action="store_true", help="the distance extrapolated to infinitely many, too")
     add("--out", help="where the score goes (the run's folder, else runs/scores)")
+    flags.several(parser)
     return parser.parse_args()
 
 
 def main():
     args = arguments()
 
-    from utils import cache, image_sets, places, recipe_features, report_images, sampling
+    from utils import cache, hosts, image_sets, places, recipe_features, report_images, sampling
 
     if args.selftest:
         from utils import selftest
 
         return print(selftest.run())
     cache.enable()
+    hosts.connect(args)
     home = places.Mirror(args.out or args.load_dir or "runs/scores")
     args.load_dir = places.run(args.load_dir, args.step)
     cells = report_images.sweep(args.sweep) if args.sweep else [{}]
@@ -103,10 +105,11 @@ def main():
         now = restored(cell.get("solver", args.solver)) if run else None
         results.append(scored(args, cell, now, sets, reference) | {"reference": name})
         print(report_images.lines(results[-1]), end="\n\n" if args.sweep else "\n", flush=True)
-        path.write_text(json.dumps(results if args.sweep else results[0], indent=1))
+        if hosts.first():
+            path.write_text(json.dumps(results if args.sweep else results[0], indent=1))
     if args.sweep:
         print(report_images.table(results))
-    if args.sweep and importlib.util.find_spec("matplotlib"):
+    if args.sweep and hosts.first() and importlib.util.find_spec("matplotlib"):
         report_images.plot(folder / "sweep.png", results)
     home.send()
     print(f"in {home / path.name}")
@@ -140,9 +143,10 @@ def only_stats(args, sets):
 
 
 def write(path, measured):
-    from utils import fid_stats
+    from utils import fid_stats, hosts
 
-    fid_stats.write(path, measured.stats)
+    if hosts.first():
+        fid_stats.write(path, measured.stats)
     s = measured.stats
     print(f"statistics of {s.n} images, {s.source}, {s.features}, resize {s.resize}: {path}")
 

@@ -37,6 +37,7 @@ def arguments():
     add("--rounds", type=int, help="of sampling (the config's)")
     add("--seed", type=int, default=0)
     add("--out", help="where the JSON goes (LOAD_DIR/text_score.json)")
+    flags.several(parser)
     return parser.parse_args()
 
 
@@ -47,9 +48,10 @@ def main():
             raise ValueError(f"--{name} wants {least} or more; got {getattr(args, name)}")
 
     from data import text
-    from utils import cache, places, recipe_judge, report_text, table_text, writing
+    from utils import cache, hosts, places, recipe_judge, report_text, table_text, writing
 
     cache.enable()
+    hosts.connect(args)
     path = places.place(args.out or f"{args.load_dir}/text_score.json")
     args.load_dir = places.run(args.load_dir, args.step)
     run = writing.restored(args.load_dir, args.step)
@@ -69,7 +71,8 @@ def main():
 
     def keep(**parts):
         result.update(parts)
-        path.write_text(json.dumps(result, indent=1))
+        if hosts.first():
+            path.write_text(json.dumps(result, indent=1))
 
     keep(
         bound=report_text.likelihood(

@@ -57,6 +57,7 @@ def arguments():
     add("--alpha", type=float, default=0.3, help="guided: 1 is diffusion alone, 0 the other alone")
     add("--watch", action="store_true", help="shows the text as it fills in")
     add("--interactive", action="store_true", help="asks for prompts; :help there")
+    flags.several(parser)
     args = parser.parse_args()
     return args, [name for name in vars(args) if getattr(args, name) != parser.get_default(name)]
 
@@ -64,9 +65,10 @@ def arguments():
 def main():
     args, given = arguments()
 
-    from utils import cache, checkpoint, places
+    from utils import cache, checkpoint, hosts, places
 
     cache.enable()
+    hosts.connect(args)
     args.out = places.Mirror(args.out or f"{args.load_dir}/generated")
     args.load_dir = places.run(args.load_dir, args.step)
     args.weak_dir, args.ar_dir = map(places.run, (args.weak_dir, args.ar_dir))
@@ -87,7 +89,7 @@ def draw(args):
     import numpy as np
 
     from data import pipeline
-    from utils import pictures, sampling
+    from utils import hosts, pictures, sampling
     from utils.progress import bar
 
     n = 100 if args.num_samples is None else args.num_samples
@@ -110,22 +112,24 @@ def draw(args):
     progress.close()
     x = np.concatenate(batches)
     columns = min(n, 10)
-    pictures.save_grid(out / "grid.png", x[:400], columns)
-    classes = {"arr_1": labels} if run.recipe.num_classes else {}
-    np.savez(out / "samples.npz", arr_0=x, **classes)  # as ADM's evaluator has them
+    if hosts.first():
+        pictures.save_grid(out / "grid.png", x[:400], columns)
+        classes = {"arr_1": labels} if run.recipe.num_classes else {}
+        np.savez(out / "samples.npz", arr_0=x, **classes)  # as ADM's evaluator has them
     written = "grid.png, samples.npz"
     if not args.no_film:
         film = sampler(labels[: min(100, n)], trajectory=True)
         frames = np.concatenate([pipeline.to_bytes(part) for part in film], axis=1)
         frames = frames[np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).astype(int)]
-        pictures.save_animation(out / "denoising.gif", frames, columns)
+        if hosts.first():
+            pictures.save_animation(out / "denoising.gif", frames, columns)
         written += ", denoising.gif"
     print(f"{len(x)} images of {run.name}; {written} in {args.out}")
 
 
 def write(args):
     """Texts: on the terminal, and in a file."""
-    from utils import console
+    from utils import console, hosts
 
     settings = console.Settings.of(args)
     session = console.Session(args.load_dir, args.step, args.ar_dir)
@@ -134,7 +138,8 @@ def write(args):
     texts = session.write(args.prompt, settings)
     out = args.out.folder
     out.mkdir(parents=True, exist_ok=True)
-    (out / "samples.txt").write_text("\n\n".join(texts) + "\n")
+    if hosts.first():
+        (out / "samples.txt").write_text("\n\n".join(texts) + "\n")
     print(f"{len(texts)} texts of {session.run.name}; samples.txt in {args.out}")
 
 

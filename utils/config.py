@@ -240,6 +240,13 @@ def help_text(default: str) -> str:
     )
 
 
+def several(parser):
+    """Adds the flags of utils/hosts.py to those of a script without a config."""
+    parser.add_argument("--coordinator", default="", help="HOST:PORT of process 0, of several")
+    parser.add_argument("--num_processes", type=int, help="how many; most clusters tell it")
+    parser.add_argument("--process_id", type=int, help="which of them this is: 0, 1, ...")
+
+
 def run(main):
     """Calls main() as a script: what the user did wrong is one line, what we did wrong a traceback.
 

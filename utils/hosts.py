@@ -78,6 +78,26 @@ def cluster_spec(text: str | None) -> tuple[str, int, int] | None:
     return found if len(machines) > 1 else None
 
 
+def first() -> bool:
+    """Whether this is the process that writes."""
+    return jax.process_index() == 0
+
+
+def share(rows: int) -> slice:
+    """This process's part of `rows`, which the number of processes divides."""
+    each = rows // jax.process_count()
+    return slice(jax.process_index() * each, (jax.process_index() + 1) * each)
+
+
+def together(part, axis: int = 0):
+    """The parts of all processes, one behind the other along an axis; all have to call it."""
+    if jax.process_count() == 1:
+        return np.asarray(part)
+    from jax.experimental import multihost_utils
+
+    return np.concatenate(list(multihost_utils.process_allgather(np.asarray(part))), axis)
+
+
 def all_say(yes: bool) -> bool:
     """Whether every process says yes; all have to ask."""
     if jax.process_count() == 1:

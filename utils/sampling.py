@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from data import pipeline
-from utils import checkpoint, loop, recipe, recipe_space
+from utils import checkpoint, hosts, loop, recipe, recipe_space
 
 
 class Run(NamedTuple):
@@ -99,7 +99,8 @@ def sampler(
     """A function labels i32[N], trajectory=False, first=0 -> batches of the images from `first`
     to N.
 
-    Sample i is a function of (seed, i, its label) alone. With `trajectory` each batch is
+    Sample i is a function of (seed, i, its label) alone. Devices and processes share a batch.
+    With `trajectory` each batch is
     [steps + 1, B, H, W, C].
 
     Raises:
@@ -115,7 +116,7 @@ def sampler(
         agree(run, weak)
     devices = jax.device_count()
     batch_size = -(-batch_size // devices) * devices
-    key = jax.random.key(seed)
+    key, own = jax.random.key(seed), hosts.share(batch_size)
 
     def draw(labels, trajectory=False, first=0):
         drawn = recipe.drawer(
@@ -125,10 +126,10 @@ def sampler(
             some = labels[start : start + batch_size]
             label = np.resize(some, batch_size)  # the last batch is filled up and cut again
             index = np.arange(start, start + batch_size)
-            x = drawn(
-                run.ema, key, *loop.spread((index, label)), scale, interval, weak and weak.ema
-            )
-            yield np.asarray(x)[:, : len(some)] if trajectory else np.asarray(x)[: len(some)]
+            mine = loop.spread((index[own], label[own]))
+            x = drawn(run.ema, key, *mine, scale, interval, weak and weak.ema)
+            x = hosts.together(x, axis=int(trajectory))
+            yield x[:, : len(some)] if trajectory else x[: len(some)]
 
     return draw
 

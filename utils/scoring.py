@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from data.tokenizer import PAD
-from utils import loop
+from utils import hosts, loop
 from utils.progress import bar
 
 
@@ -45,20 +45,27 @@ def bound(score, params, rows, key, *, levels=32, batch_size=64, title="bound") 
         index = np.arange(first, first + batch_size)
         some = rows[first : first + batch_size]
         full = np.resize(some, (batch_size, rows.shape[1]))  # filled up, and cut again
-        spread = loop.spread((full, index))
+        own = hosts.share(batch_size)
+        mine = loop.spread((full[own], index[own]))
         nats = []
         for number in range(levels):
-            each, measured = score(params, key, *spread, float(number), float(levels))
+            each, measured = score(params, key, *mine, float(number), float(levels))
             nats.append(each)
             metrics[number].append(measured)
             progress.update(len(some))
-        parts.append(np.mean(jax.device_get(nats), 0, dtype=np.float64)[: len(some)])
+        each = np.mean(jax.device_get(nats), 0, dtype=np.float64)
+        parts.append(hosts.together(each)[: len(some)])
     progress.close()
     nats, real = np.concatenate(parts), (rows != PAD).sum(-1)
-    mean = (nats * real).sum() / real.sum()
-    error = np.sqrt((((nats - mean) * real) ** 2).sum()) / real.sum()
+    middle = (nats * real).sum() / real.sum()
+    error = np.sqrt((((nats - middle) * real) ** 2).sum()) / real.sum()
     error = error if len(rows) > 1 else np.nan  # one row says nothing of how rows differ
-    mean_of = lambda found: jax.tree.map(lambda *v: float(np.mean(v)), *jax.device_get(found))
+    mean = lambda *v: float(np.mean(hosts.together(np.stack(v))))
+    mean_of = lambda found: jax.tree.map(mean, *jax.device_get(found))
     return Bound(
-        float(mean), float(error), len(rows), int(real.sum()), [mean_of(found) for found in metrics]
+        float(middle),
+        float(error),
+        len(rows),
+        int(real.sum()),
+        [mean_of(found) for found in metrics],
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import fid, fid_stats, image_metrics, neighbours
+from utils import fid, fid_stats, hosts, image_metrics, neighbours
 from utils.progress import bar
 
 KEPT = 50_000
@@ -63,10 +63,10 @@ def measured(
             if (value := getattr(seen, name)) is not None:
                 values.append(np.asarray(value, np.float32)[:room])
         progress.update(len(x))
-        if part and number % 20 == 19:
+        if part and number % 20 == 19 and hosts.first():
             save_part(part, sums, kept)
     progress.close()
-    if part:
+    if part and hosts.first():
         part.unlink(missing_ok=True)
     stats = fid_stats.of(
         sums["pool"], spatial=sums.get("spatial"), source=source, features=features.name,

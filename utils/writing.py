@@ -8,7 +8,7 @@ import numpy as np
 
 from data import language, template, tokenizer
 from data.tokenizer import BOS, EOS, PAD
-from utils import loop, recipe_text, sampling
+from utils import hosts, loop, recipe_text, sampling
 from utils.recipe_process import rewrites
 
 SAMPLER = ("solver", "denoise_timesteps", "temperature", "top_k", "top_p", "block_size", "rounds")
@@ -247,9 +247,11 @@ def writer(
             full = np.resize(some, (width, known.shape[1]))  # the last batch is filled up and cut
             index = np.arange(first, first + width)
             key = jax.random.key(seed)
-            spread = loop.spread((index, full))
-            out = draw(run.ema, key, *spread, scale, allowed, other_ema, alpha)
-            out = np.array(out[1] if trajectory else out)[..., : len(some), :]
+            own = hosts.share(width)
+            mine = loop.spread((index[own], full[own]))
+            out = draw(run.ema, key, *mine, scale, allowed, other_ema, alpha)
+            out = hosts.together(out[1] if trajectory else out, axis=int(trajectory))
+            out = np.array(out[..., : len(some), :])
             if rows["begin"]:
                 last = out[-1] if trajectory else out
                 last[np.cumsum(last == EOS, -1) > (last == EOS)] = PAD

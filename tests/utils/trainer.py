@@ -63,8 +63,9 @@ def train(c, steps, mode, workdir):
     hooks = loop.Hook(1, told), loop.Hook(1000, save), loop.Hook(1000, loop.by_first(judge), False)
     with saves, metrics:
         state, signal = loop.fit(state, step, batches, steps, hooks)
-    said = f"{jax.device_count()} {len(jax.tree.leaves(state))} {cut} {int(state.step)} {signal}"
-    (workdir / f"{process}.txt").write_text(said)
+    rows = hosts.together(np.arange(8)[hosts.share(8)])
+    said = [jax.device_count(), len(jax.tree.leaves(state)), cut, int(state.step), signal, *rows]
+    (workdir / f"{process}.txt").write_text(" ".join(map(str, said)))
 
 
 def main():
