@@ -5,7 +5,8 @@
 
 Cloud TPUs, SLURM, Open MPI and Kubernetes (JobSet) tell JAX all of that; Vertex AI tells it in
 CLUSTER_SPEC, which is read here. All processes see one file system, where process 0 alone writes
-metrics and samples, and each its part of a checkpoint. Only process 0 prints.
+metrics and samples, and each its part of a checkpoint. Only process 0 prints. A process that dies
+takes the others with it, after JAX's heartbeat; the same commands continue.
 """
 
 import contextlib

@@ -100,8 +100,7 @@ def sampler(
     to N.
 
     Sample i is a function of (seed, i, its label) alone. Devices and processes share a batch.
-    With `trajectory` each batch is
-    [steps + 1, B, H, W, C].
+    With `trajectory` each batch is [steps + 1, B, H, W, C].
 
     Raises:
         ValueError: steps or batch_size below 1, or a weak run of another kind of data.
