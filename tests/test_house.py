@@ -24,7 +24,10 @@ LAZY = {
     "tokenizers",
     "huggingface_hub",
     "array_record",
+    "onnxruntime",
+    "tensorrt",
 }
+WORKSTATION = {"export.py"}  # of jetson/: runs where the network was trained, the rest on a device
 
 
 def imports(path, top_level_only=False):
@@ -63,9 +66,20 @@ def test_every_file_imports_only_what_its_room_may(path):
     if room(path) == "utils" and not path.name.startswith("recipe"):
         assert not roots(path) & {"diffusion", "models", "configs"}
     assert not roots(path) & SCRIPTS, "nothing imports a script"
-    assert not roots(path, top_level_only=True) & LAZY, (
+    allowed = {"torch"} if room(path) == "jetson" else set()
+    assert not roots(path, top_level_only=True) & LAZY - allowed, (
         "heavy packages are imported where they are used"
     )
+
+
+RUNTIME = [p for p in SOURCES if room(p) == "jetson" and p.name not in WORKSTATION]
+
+
+@pytest.mark.parametrize("path", RUNTIME, ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_runs_on_a_device_needs_no_jax_and_an_old_python_will_do(path):
+    others = set(ROOMS) - {"jetson"} | {"jax", "flax", "optax", "orbax", "ml_collections"}
+    assert not roots(path) & others
+    ast.parse(path.read_text(), feature_version=(3, 10))
 
 
 def test_only_the_loop_says_pmap():
