@@ -27,7 +27,7 @@ LAZY = {
     "onnxruntime",
     "tensorrt",
 }
-WORKSTATION = {"export.py"}  # of jetson/: runs where the network was trained, the rest on a device
+WORKSTATION = {"export.py", "trained.py"}  # of jetson/: runs where the network was trained, the rest on a device
 
 
 def imports(path, top_level_only=False):

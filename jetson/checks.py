@@ -1,0 +1,102 @@
+"""Whether an export says what the trained network says: every file, as it was written.
+
+All outputs are held against Flax's in float32, at noise levels from 1 to 0. An error is the
+largest difference, in units of the largest output where that is over 1.
+"""
+
+import numpy as np
+
+from jetson.operators import unreadable
+from jetson.package import Package
+
+EXACT = 5e-5  # the largest error of float32
+HALF = 3e-3  # the largest relative L2 error of float16, at each noise level
+LEVELS = 9  # noise levels that are tried
+ROWS = 4
+
+
+def passed(run, folder):
+    """What was found, a line for each file.
+
+    Args:
+        run: a trained.Trained.
+        folder: of the export.
+
+    Raises:
+        ValueError: the first check that fails, with its number.
+    """
+    package = Package(folder)
+    tried = probes(run, package)
+    lines = [exact(package, tried, "torch", "params.safetensors and schedule.npz")]
+    for precision, check in (("fp32", exact), ("fp16", half)):
+        name = f"denoiser_{precision}.onnx"
+        readable(folder / name)
+        megabytes = (folder / name).stat().st_size / 1e6
+        found = check(package, tried, "onnxruntime", name)
+        lines.append(f"{found}, {megabytes:.1f} MB, TensorRT 10.3 knows its operators")
+    return lines
+
+
+def probes(run, package):
+    """[(t, x, modulation, what Flax says)] at LEVELS noise levels."""
+    rng = np.random.default_rng(0)
+    levels, known = package.schedule, package.schedule["labels"]
+    out = []
+    for i in np.unique(np.linspace(0, len(levels["times"]) - 1, LEVELS).astype(int)):
+        label = rng.choice(known, ROWS).astype(np.int32)
+        t = levels["times"][i]
+        x = ids(run, rng, levels["sigma"][i]) if run.tokenizer else images(run, rng, levels, i)
+        theirs = run.apply(x.astype(np.int32) if run.tokenizer else x, np.full(ROWS, t), label)
+        out.append((float(t), x, package.modulation(i, label), np.asarray(theirs, np.float32)))
+    return out
+
+
+def images(run, rng, levels, i):
+    """Pixels at random with noise on them, f32[ROWS, H, W, C]."""
+    shape = (ROWS, *run.config["shape"])
+    x0, eps = rng.uniform(-1, 1, shape), rng.standard_normal(shape)
+    return (levels["alpha"][i] * x0 + levels["sigma"][i] * eps).astype(np.float32)
+
+
+def ids(run, rng, hidden):
+    """Tokens at random, a share of them hidden, i64[ROWS, L]; half of the rows end in padding."""
+    config, (length,) = run.config, run.config["shape"]
+    x = rng.integers(0, config["network"]["vocab_size"], (ROWS, length))
+    x = np.where(x == config["pad_id"], config["mask_id"], x)
+    x = np.where(rng.random(x.shape) < hidden, config["mask_id"], x)
+    if config["network"]["pad_id"] is not None:
+        x[::2, length - length // 3 :] = config["pad_id"]
+    return x.astype(np.int64)
+
+
+def exact(package, tried, backend, name):
+    denoise, worst, at = package.denoiser(backend), 0.0, 1.0
+    for t, x, modulation, theirs in tried:
+        error = np.abs(denoise(x, modulation) - theirs).max() / max(1.0, np.abs(theirs).max())
+        worst, at = (error, t) if not error <= worst else (worst, at)
+    if not worst <= EXACT:
+        raise ValueError(f"{name}: off by {worst:.1e} at t = {at:.3g}; at most {EXACT:.0e} will do")
+    return f"{name}: off by at most {worst:.1e}"
+
+
+def half(package, tried, backend, name):
+    denoise, worst, at = package.denoiser(backend, "fp16"), 0.0, 1.0
+    for t, x, modulation, theirs in tried:
+        norm = max(float(np.linalg.norm(theirs)), 1e-6)
+        error = np.linalg.norm(denoise(x, modulation) - theirs) / norm
+        worst, at = (error, t) if not error <= worst else (worst, at)
+    if not worst <= HALF:
+        raise ValueError(
+            f"{name}: a relative error of {worst:.1e} at t = {at:.3g}; at most {HALF:.0e} will do"
+        )
+    return f"{name}: a relative error of at most {worst:.1e}"
+
+
+def readable(path):
+    """Raises ValueError with what ONNX's own checker or TensorRT's parser would refuse."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    if wrong := unreadable(model):
+        raise ValueError(f"{path.name}: TensorRT 10.3 does not read {', '.join(wrong)}")

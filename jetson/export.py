@@ -1,0 +1,129 @@
+"""A checkpoint as files for a Jetson, each held against the network that was trained.
+
+    python jetson/export.py --load_dir runs/digits
+    python jetson/export.py --load_dir runs/stories --denoise_timesteps 64 --dynamic_batch
+
+LOAD_DIR/jetson is there when all of it has passed, or not at all; package.py says what it holds.
+It wants pip install '.[edge]'.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: names are looked up in the folder above, and there first
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from utils import config as flags
+
+MOST = 256 * 2**20  # bytes of the schedule's table
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--load_dir", required=True, help="workdir of a train script")
+    add("--step", type=int, help="checkpoint; the newest by default")
+    add("--out", help="folder for what is written (LOAD_DIR/jetson)")
+    add("--denoise_timesteps", type=int, help="solver steps (the config's)")
+    add("--classes", default="all", help="that can be asked for: such as 3, 0,5,7 or 0-9")
+    add("--batch_size", type=int, help="of the graphs (1; of images with classes 2, for guidance)")
+    add("--dynamic_batch", action="store_true", help="graphs of any batch from 1 to 256")
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+
+    from jetson.trained import trained
+
+    run = trained(args.load_dir, args.step, args.denoise_timesteps)
+    batch = (2 if run.config["num_classes"] else 1) if args.batch_size is None else args.batch_size
+    if batch < 1:
+        raise ValueError(f"--batch_size wants at least 1; got {batch}")
+    out = Path(args.out or Path(args.load_dir) / "jetson")
+    if out.exists() and not (out / "config.json").exists():
+        raise ValueError(f"{out} is there and is no export; choose another --out")
+    halfway = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        halfway.mkdir(parents=True)
+        write(run, halfway, labels(run, args.classes), batch, args.dynamic_batch)
+        replace(halfway, out)
+    finally:
+        shutil.rmtree(halfway, ignore_errors=True)
+    print(f"{run.name} is in {out}")
+
+
+def write(run, folder, labels, batch, dynamic):
+    """All files, and then the checks; raises ValueError if one of them fails."""
+    import numpy as np
+    import torch
+    from safetensors.numpy import save_file
+
+    from jetson import checks, graph, models
+
+    fields = dict(run.config["network"])
+    network = models.load(models.create(fields.pop("name"), **fields), run.params)
+    save_file(run.params, folder / "params.safetensors")
+    modulation = table(network, run.levels["times"], labels)
+    np.savez(folder / "schedule.npz", labels=labels, modulation=modulation, **run.levels)
+    (folder / "config.json").write_text(json.dumps(run.config, indent=1) + "\n")
+    if run.tokenizer:
+        run.tokenizer.save(folder / "tokenizer.json")
+    batch = max(batch, 2) if dynamic else batch
+    dtype = torch.int64 if run.tokenizer else torch.float32
+    x = torch.zeros(batch, *run.config["shape"], dtype=dtype)
+    rows = torch.from_numpy(modulation[np.zeros(batch, int), 0])
+    for precision in ("fp32", "fp16"):
+        network = models.halved(network) if precision == "fp16" else network
+        graph.to_onnx(network, x, rows, folder / f"denoiser_{precision}.onnx", dynamic)
+    for line in checks.passed(run, folder):
+        print(line)
+
+
+def labels(run, classes):
+    """i32[K]: the classes asked for, and the number that stands for none."""
+    import numpy as np
+
+    from utils import sampling
+
+    count = run.config["num_classes"]
+    if not count:
+        return np.zeros(1, np.int32)
+    chosen = sampling.class_labels(classes, count, max(count, 1))
+    return np.append(np.unique(chosen), count).astype(np.int32)
+
+
+def table(network, times, labels):
+    """f32[S + 1, K, M]: what each noise level says to the network, for each class."""
+    import torch
+
+    t, label = torch.tensor(times), torch.tensor(labels).long()
+    with torch.no_grad():
+        width = network.modulation(t[:1], label[:1]).shape[-1]
+        size = 4 * width * len(t) * len(label)
+        if size > MOST:
+            raise ValueError(
+                f"{len(t)} noise levels of {len(label)} classes are a table of {size / 2**20:.0f} "
+                f"MiB, the most is {MOST / 2**20:.0f}; --classes exports some of them"
+            )
+        rows = network.modulation(t.repeat_interleave(len(label)), label.repeat(len(t)))
+    return rows.reshape(len(t), len(label), width).numpy()
+
+
+def replace(new, old):
+    """Puts a folder where another may be; whoever reads finds one of the two, whole."""
+    aside = old.with_name(f"{new.name}.old")
+    if old.exists():
+        old.rename(aside)
+    new.rename(old)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    flags.run(main)

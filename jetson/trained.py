@@ -1,0 +1,119 @@
+"""A checkpoint as what the export needs of it: the one file of jetson/ that knows the rest.
+
+It runs where the network was trained, and so does export.py; no other file here needs JAX.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import models
+from data.tokenizer import MASK, PAD
+from diffusion import schedules
+from jetson import convert
+from jetson.models import NETWORKS
+from utils import checkpoint, recipe, recipe_text, sampling, writing
+
+EXACT = {"dtype": "float32", "attention": "xla"}  # what the exported network is held against
+
+
+class Trained(NamedTuple):
+    """A run that can be exported.
+
+    config: what config.json will say. params: {"a/b/kernel": f32 array}. levels: {"alpha": ...}
+    of times f32[S + 1]. apply: Flax's own network, (x, t f32[B], label i32[B]) -> f32[B, ...].
+    """
+
+    name: str
+    config: dict
+    params: dict[str, np.ndarray]
+    levels: dict[str, np.ndarray]
+    apply: Callable[..., jax.Array]
+    tokenizer: Any = None
+
+
+def trained(load_dir, step=None, steps=None) -> Trained:
+    """The newest checkpoint of a run, or that of `step`.
+
+    Args:
+        steps: of sampling, each of which gets a row of the schedule; None: as the config has it.
+
+    Raises:
+        FileNotFoundError, ValueError: no checkpoint, a damaged one, or one of a kind that has no
+            network in torch.
+    """
+    if steps is not None and steps < 1:
+        raise ValueError(f"--denoise_timesteps wants at least 1; got {steps}")
+    text = "max_seq_len" in checkpoint.config_of(load_dir, step)
+    return (of_text if text else of_images)(load_dir, step, steps)
+
+
+def of_images(load_dir, step, steps):
+    run = sampling.restored(load_dir, step)
+    run.config.model.update(EXACT)
+    shape, classes = tuple(run.recipe.shape), run.recipe.num_classes
+    built = recipe.image(run.config, shape, classes)
+    config = {
+        "kind": "images",
+        "shape": shape,
+        "num_classes": classes,
+        "network": network(run, shape=shape, num_classes=classes),
+        "target": run.config.process.target,
+    }
+
+    def apply(x, t, label):
+        return built.model.apply(run.ema, x, t, {"label": label} if classes else {})
+
+    return finished(run, config, built.process.schedule, apply, steps)
+
+
+def of_text(load_dir, step, steps):
+    run = writing.restored(load_dir, step)
+    kind, again = run.config.process.name, run.config.process.get("self_conditioning", "none")
+    if kind != "masked" or again != "none":
+        also = f" with self_conditioning {again}" if again != "none" else ""
+        raise ValueError(f"{run.name} is {kind} text{also}; what can be exported is masked text")
+    run.config.model.update(EXACT)
+    size, length = run.tokenizer.size, run.recipe.shape[0]
+    padded = writing.ends_in_padding(run.facts["rows"], length)
+    built = recipe_text.text(run.config, size, padded)
+    pad_id = PAD if padded else None
+    fields = {"features": size, "vocab_size": size, "max_seq_len": length, "pad_id": pad_id}
+    config = {
+        "kind": "text",
+        "shape": (length,),
+        "num_classes": 0,
+        "network": network(run, **fields),
+        "mask_id": MASK,
+        "pad_id": PAD,
+        "rows": run.facts["rows"],
+    }
+    apply = lambda x, t, label: built.apply(run.ema, x, t, {})
+    return finished(run, config, built.process.schedule, apply, steps, run.tokenizer)
+
+
+def network(run, **fields):
+    """The fields of a run's network in torch, and its name."""
+    name, preset = run.config.model.name, run.config.model.preset
+    if name not in NETWORKS:
+        raise ValueError(f"{run.name} is a {name}; in torch there are {', '.join(NETWORKS)}")
+    known = inspect.signature(NETWORKS[name]).parameters
+    chosen = models.MODULES[name][1][preset] if preset else {}
+    chosen = chosen | {k: v for k, v in run.config.model.items() if v is not None} | fields
+    return {"name": name} | {k: v for k, v in chosen.items() if k in known and k != "name"}
+
+
+def finished(run, config, schedule, apply, steps, tokenizer=None):
+    """What both kinds have in common."""
+    sampler = run.config.sampler.to_dict()
+    steps = steps or sampler["denoise_timesteps"]
+    config |= {"run": run.name, "sampler": sampler | {"denoise_timesteps": steps}}
+    times = jnp.linspace(1.0, 0.0, steps + 1)
+    levels = schedules.levels(schedule, times)._asdict() | {"times": times}
+    levels = {name: np.asarray(value, np.float32) for name, value in levels.items()}
+    params = convert.flat(jax.device_get(run.ema))
+    return Trained(run.name, config, params, levels, jax.jit(apply), tokenizer)

@@ -1,0 +1,68 @@
+"""Small runs with parameters at random, saved as a train script saves them."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+from configs import flow, text
+from data import tokenizer
+from utils import checkpoint, recipe, recipe_text
+
+WORDS = ["the cat sat on the mat and a dog sat on the log while a bird sang"]
+
+
+class State(NamedTuple):
+    step: int
+    ema: Any
+
+
+def save(folder, config, built, facts, initial):
+    """A checkpoint of step 7, every parameter drawn: zeros would hide what lies behind them."""
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(lambda key: initial(built, key), jax.random.key(0))
+
+    def draw(path, leaf):
+        spread = 0.1 if leaf.ndim == 1 else (leaf.size / leaf.shape[-1]) ** -0.5
+        around = 1.0 if path[-1].key == "scale" else 0.0
+        return jax.numpy.asarray(rng.normal(around, spread, leaf.shape), "float32")
+
+    ema = jax.tree_util.tree_map_with_path(draw, shapes)
+    flat = dict(config.items()) | {
+        f"{group}.{k}": v
+        for group in ("model", "process", "sampler")
+        for k, v in config[group].items()
+    }
+    flat = {k: v for k, v in flat.items() if k not in ("model", "process", "sampler", "wandb")}
+    with checkpoint.Checkpoints(folder / "checkpoints") as saved:
+        saved.save(State(np.int32(7), ema), flat, facts | {"position": 7})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def image_run(tmp_path_factory):
+    """Flow matching by a DiT on 8x8 images of three classes."""
+    c = flow.get_config()
+    with c.unlocked():
+        c.model.update(
+            preset=None, hidden_size=16, depth=1, num_heads=2, mlp_ratio=2.0, patch_size=4
+        )
+    c.sampler.denoise_timesteps = 6
+    built = recipe.image(c, (8, 8, 1), 3)
+    facts = {"shape": [8, 8, 1], "num_classes": 3}
+    return save(tmp_path_factory.mktemp("image"), c, built, facts, recipe.initial)
+
+
+@pytest.fixture(scope="session")
+def text_run(tmp_path_factory):
+    """Masked text in rows of 4 to 10 words, which end in padding."""
+    c, words = text.get_config(), tokenizer.train_words(WORDS)
+    c.model.update(hidden_size=16, depth=1, num_heads=2, d_ff=24, dtype="bfloat16")
+    c.max_seq_len, c.sampler.denoise_timesteps = 10, 5
+    folder = tmp_path_factory.mktemp("text")
+    words.save(folder / "tokenizer.json")
+    lengths = np.linspace(4, 10, 101).astype(int).tolist()
+    facts = {"tokenizer": words.hash, "rows": {"begin": True, "lengths": lengths}}
+    built = recipe_text.text(c, words.size, padded=True)
+    return save(folder, c, built, facts, recipe_text.initial)
