@@ -43,7 +43,8 @@ class Sets:
         found = data["train"]
         if ":" in name:
             parts = zip(found[:2], data["test"][:2], strict=True)
-            found = images.Images(*map(np.concatenate, parts), found.num_classes)
+            x, label = map(np.concatenate, parts)
+            found = found._replace(x=x, label=label)
         if n is not None and n > len(found.x):
             raise ValueError(f"--num_samples {n} of {name}, which has {len(found.x)} images")
         return self.seen(found, name, slice(n))
