@@ -27,7 +27,10 @@ LAZY = {
     "onnxruntime",
     "tensorrt",
 }
-WORKSTATION = {"export.py", "trained.py"}  # of jetson/: runs where the network was trained, the rest on a device
+WORKSTATION = {
+    "export.py",
+    "trained.py",
+}  # of jetson/: runs where the network was trained, the rest on a device
 
 
 def imports(path, top_level_only=False):
@@ -73,12 +76,15 @@ def test_every_file_imports_only_what_its_room_may(path):
 
 
 RUNTIME = [p for p in SOURCES if room(p) == "jetson" and p.name not in WORKSTATION]
+RUNTIME += [ROOT / "data" / name for name in ("__init__.py", "template.py", "tokenizer.py")]
 
 
 @pytest.mark.parametrize("path", RUNTIME, ids=lambda p: str(p.relative_to(ROOT)))
 def test_what_runs_on_a_device_needs_no_jax_and_an_old_python_will_do(path):
-    others = set(ROOMS) - {"jetson"} | {"jax", "flax", "optax", "orbax", "ml_collections"}
+    others = set(ROOMS) - {"jetson", "data"} | {"jax", "flax", "optax", "orbax", "ml_collections"}
     assert not roots(path) & others
+    named = {name for name in imports(path) if name.startswith("data.")}
+    assert all(name.startswith(("data.tokenizer", "data.template")) for name in named)
     ast.parse(path.read_text(), feature_version=(3, 10))
 
 

@@ -66,3 +66,19 @@ def text_run(tmp_path_factory):
     facts = {"tokenizer": words.hash, "rows": {"begin": True, "lengths": lengths}}
     built = recipe_text.text(c, words.size, padded=True)
     return save(folder, c, built, facts, recipe_text.initial)
+
+
+@pytest.fixture(scope="session")
+def exported(image_run, text_run, tmp_path_factory):
+    """{kind: (run, folder)}, made by the script's own function: the images of a fixed batch, with
+    two of their classes, the text of any."""
+    from jetson import export
+    from jetson.trained import trained
+
+    out = {}
+    for kind, source, dynamic in (("images", image_run, False), ("text", text_run, True)):
+        run, folder = trained(source), tmp_path_factory.mktemp(kind)
+        wanted = export.labels(run, "0,2" if kind == "images" else "all")
+        export.write(run, folder, wanted, 2, dynamic)
+        out[kind] = run, folder
+    return out

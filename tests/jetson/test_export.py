@@ -12,25 +12,9 @@ pytest.importorskip("onnxscript", reason="jetson/export.py wants '.[edge]'")
 
 from jetson import checks, operators  # noqa: E402
 from jetson.package import Package  # noqa: E402
-from jetson.trained import trained  # noqa: E402
 
 FILES = {"config.json", "params.safetensors", "schedule.npz"}
 FILES |= {"denoiser_fp32.onnx", "denoiser_fp16.onnx"}
-
-
-@pytest.fixture(scope="module")
-def exported(image_run, text_run, tmp_path_factory):
-    """{kind: (run, folder)}, made by the script's own function: the images of a fixed batch, with
-    two of their classes, the text of any."""
-    from jetson import export
-
-    out = {}
-    for kind, source, dynamic in (("images", image_run, False), ("text", text_run, True)):
-        run, folder = trained(source), tmp_path_factory.mktemp(kind)
-        wanted = export.labels(run, "0,2" if kind == "images" else "all")
-        export.write(run, folder, wanted, 2, dynamic)
-        out[kind] = run, folder
-    return out
 
 
 @pytest.mark.parametrize("kind", ["images", "text"])
