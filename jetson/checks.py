@@ -1,7 +1,8 @@
 """Whether an export says what the trained network says: every file, as it was written.
 
-All outputs are held against Flax's in float32, at noise levels from 1 to 0. An error is the
-largest difference, in units of the largest output where that is over 1.
+All outputs are held against Flax's in float32, at noise levels from 1 to 0: those of float32 by
+the largest difference, in units of the largest output where that is over 1, and those of float16
+by the L2 norm of the difference over that of the output.
 """
 
 import numpy as np
@@ -9,8 +10,6 @@ import numpy as np
 from jetson.operators import unreadable
 from jetson.package import Package
 
-EXACT = 5e-5  # the largest error of float32
-HALF = 3e-3  # the largest relative L2 error of float16, at each noise level
 LEVELS = 9  # noise levels that are tried
 ROWS = 4
 
@@ -27,12 +26,12 @@ def passed(run, folder):
     """
     package = Package(folder)
     tried = probes(run, package)
-    lines = [exact(package, tried, "torch", "params.safetensors and schedule.npz")]
-    for precision, check in (("fp32", exact), ("fp16", half)):
+    lines = [close(package, tried, "torch", "fp32", "params.safetensors and schedule.npz")]
+    for precision in ERRORS:
         name = f"denoiser_{precision}.onnx"
         readable(folder / name)
         megabytes = (folder / name).stat().st_size / 1e6
-        found = check(package, tried, "onnxruntime", name)
+        found = close(package, tried, "onnxruntime", precision, name)
         lines.append(f"{found}, {megabytes:.1f} MB, TensorRT 10.3 knows its operators")
     return lines
 
@@ -69,27 +68,34 @@ def ids(run, rng, hidden):
     return x.astype(np.int64)
 
 
-def exact(package, tried, backend, name):
-    denoise, worst, at = package.denoiser(backend), 0.0, 1.0
+def close(package, tried, backend, precision, name):
+    """The largest error over all noise levels, in words.
+
+    Raises:
+        ValueError: it is too large, or not a number.
+    """
+    measure, most, what = ERRORS[precision]
+    denoise, worst, at = package.denoiser(backend, precision), 0.0, 1.0
     for t, x, modulation, theirs in tried:
-        error = np.abs(denoise(x, modulation) - theirs).max() / max(1.0, np.abs(theirs).max())
+        error = measure(denoise(x, modulation), theirs)
         worst, at = (error, t) if not error <= worst else (worst, at)
-    if not worst <= EXACT:
-        raise ValueError(f"{name}: off by {worst:.1e} at t = {at:.3g}; at most {EXACT:.0e} will do")
-    return f"{name}: off by at most {worst:.1e}"
+    if not worst <= most:
+        raise ValueError(f"{name}: {what} {worst:.1e} at t = {at:.3g}; at most {most:.0e} will do")
+    return f"{name}: {what} at most {worst:.1e}"
 
 
-def half(package, tried, backend, name):
-    denoise, worst, at = package.denoiser(backend, "fp16"), 0.0, 1.0
-    for t, x, modulation, theirs in tried:
-        norm = max(float(np.linalg.norm(theirs)), 1e-6)
-        error = np.linalg.norm(denoise(x, modulation) - theirs) / norm
-        worst, at = (error, t) if not error <= worst else (worst, at)
-    if not worst <= HALF:
-        raise ValueError(
-            f"{name}: a relative error of {worst:.1e} at t = {at:.3g}; at most {HALF:.0e} will do"
-        )
-    return f"{name}: a relative error of at most {worst:.1e}"
+def largest(ours, theirs):
+    return np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max())
+
+
+def relative(ours, theirs):
+    return np.linalg.norm(ours - theirs) / max(np.linalg.norm(theirs), 1e-6)
+
+
+ERRORS = {  # precision: (measure, the most that passes, its name)
+    "fp32": (largest, 5e-5, "off by"),
+    "fp16": (relative, 3e-3, "a relative L2 error of"),
+}
 
 
 def readable(path):

@@ -63,13 +63,13 @@ def write(run, folder, labels, batch, dynamic):
     """All files, and then the checks; raises ValueError if one of them fails."""
     import numpy as np
     import torch
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     from jetson import checks, graph, models
 
     fields = dict(run.config["network"])
     network = models.load(models.create(fields.pop("name"), **fields), run.params)
-    save_file(run.params, folder / "params.safetensors")
+    (folder / "params.safetensors").write_bytes(save(run.params))
     modulation = table(network, run.levels["times"], labels)
     np.savez(folder / "schedule.npz", labels=labels, modulation=modulation, **run.levels)
     (folder / "config.json").write_text(json.dumps(run.config, indent=1) + "\n")

@@ -54,7 +54,8 @@ def main():
     start = time.perf_counter()
     written = {"images": pictures, "text": texts}[kind](package, denoise, args, out)
     seconds = time.perf_counter() - start
-    print(f"{args.num_samples} {kind} in {seconds:.2f} s; {written} in {out}")
+    name = package.config["run"]
+    print(f"{args.num_samples} samples of {name} in {seconds:.2f} s; {written} in {out}")
 
 
 def pictures(package, denoise, args, out):

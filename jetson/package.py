@@ -17,9 +17,15 @@ import numpy as np
 
 
 class Package:
-    """Attributes:
-    config: config.json.
-    times, alpha, sigma, dalpha, dsigma: f32[S + 1], from noise, t = 1, to data.
+    """An export, opened.
+
+    Attributes:
+        config: config.json.
+        schedule: schedule.npz: times, alpha, sigma, dalpha, dsigma f32[S + 1] from noise to data;
+            modulation f32[S + 1, K, M] for the classes labels i32[K], of which the last is "none".
+
+    Raises:
+        FileNotFoundError: the folder is none; tells what is missing.
     """
 
     def __init__(self, folder):

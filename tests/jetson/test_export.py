@@ -81,7 +81,7 @@ def test_a_failed_check_leaves_nothing(script, image_run, tmp_path, monkeypatch)
     from jetson import graph
 
     monkeypatch.setattr(graph, "to_onnx", lambda *_: None)
-    monkeypatch.setattr(checks, "EXACT", 0.0)
+    monkeypatch.setitem(checks.ERRORS, "fp32", (checks.largest, 0.0, "off by"))
     out = tmp_path / "out"
     refusal, _ = script("jetson/export.py", "--load_dir", image_run, "--out", out)
     assert "params.safetensors and schedule.npz: off by" in refusal

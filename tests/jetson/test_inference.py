@@ -104,7 +104,7 @@ def test_the_script_writes_pictures_and_texts(exported, tmp_path, monkeypatch, c
     )
     with np.load(out / "samples.npz") as f:
         assert f["x"].shape == (3, 8, 8, 1) and f["x"].dtype == np.uint8 and (f["label"] == 2).all()
-    assert (out / "grid.png").exists() and "3 images in" in capsys.readouterr().out
+    assert (out / "grid.png").exists() and "3 samples of" in capsys.readouterr().out
     out = tmp_path / "text"
     words = ["--load_dir", text, "--out", out, "--backend", "torch", "--precision", "fp16"]
     command(monkeypatch, *words, "--num_samples", 3, "--prompt", "the cat")
