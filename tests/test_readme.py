@@ -65,7 +65,7 @@ def test_every_file_of_the_house_is_in_the_readme_and_the_other_way_round():
     house = README.split("## The house")[1].split("\n## ")[0]
     named = set(re.findall(r"\b[a-z0-9_]+\.py\b", house))
     root = Path(__file__).resolve().parent.parent
-    rooms = ("diffusion", "models", "data", "utils")
+    rooms = ("diffusion", "models", "data", "utils", "jetson")
     files = {
         p.name for p in [*root.glob("*.py"), *(f for r in rooms for f in (root / r).glob("*.py"))]
     }
