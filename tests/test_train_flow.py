@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 
+from tests.autoencoders import tiny
 from tests.pixels import pictures, png
 from utils import checkpoint
 
@@ -324,6 +325,7 @@ CONFIGS = {
     "mnist_ddpm": ["--model.preset", "debug"],
     "cifar10": SMALL,
     "cifar10_ddpm": ["--model.preset", "debug"],
+    "cifar10_latent": SMALL,
 }
 
 
@@ -343,6 +345,7 @@ def test_three_steps_of_every_config(script, toy, tmp_path, name):
     refusal, out = script(
         "train_flow.py", f"--config=configs/{name}.py", "--dataset_name", toy, "--workdir", tmp_path,
         "--sampler.denoise_timesteps", "2", *words, *CONFIGS[name],
+        "--model.vae", tiny(tmp_path / "vae.safetensors"),
     )  # fmt: skip
     assert refusal == "" and "done: 3 steps" in out
     assert all(np.isfinite(v) for v in logged(tmp_path).values())
