@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from utils import hosts
-from utils.places import place
+from utils.places import place, room
 
 BITS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
 
@@ -92,7 +92,7 @@ class Checkpoints:
             return
         self.wait()
         self.begun, size = step, sum(a.nbytes for a in jax.tree.leaves(state))
-        free = shutil.disk_usage(self.folder).free
+        free = room(self.folder)
         if not hosts.all_say(size <= free):
             self.give_up(f"it takes {size / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free")
         meta = {"config": config, "data": data, "fingerprints": fingerprints(state)}

@@ -6,7 +6,9 @@ written here and sent there at every checkpoint. What is read is copied here fir
 """
 
 import json
+import math
 import os
+import shutil
 from pathlib import Path
 
 from data.cache import cache_dir
@@ -27,6 +29,11 @@ def place(path):
     from etils import epath
 
     return epath.Path(str(path))
+
+
+def room(folder) -> float:
+    """Bytes that a folder has room for; without end where it is no folder of this machine."""
+    return math.inf if remote(folder) else shutil.disk_usage(folder).free
 
 
 class Mirror:
