@@ -13,7 +13,7 @@ demo: .venv/installed
 	$(BIN)/python train_classifier.py --dataset_name digits --out runs/features/digits.npz
 	$(BIN)/python generate.py --load_dir $(DEMO) --classes 0-9 --num_samples 100
 	$(BIN)/python eval_fid.py --load_dir $(DEMO) --features runs/features/digits.npz
-	$(BIN)/python train_text.py --config=configs/stories.py --max_steps 1100 --sampler.denoise_timesteps 128 --sampler.rounds 2 --workdir $(STORIES)
+	$(BIN)/python train_text.py --config=configs/stories.py --max_steps 900 --sampler.denoise_timesteps 128 --sampler.rounds 2 --workdir $(STORIES)
 	$(BIN)/python eval_text.py --load_dir $(STORIES) --rows 512
 	$(BIN)/python generate.py --load_dir $(STORIES) --prompt "Once upon a time there was" --num_samples 3
 	@echo "Look at $(DEMO)/generated/grid.png and denoising.gif; numbers are in $(DEMO)/score.json, the log in $(DEMO)/metrics.jsonl"

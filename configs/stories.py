@@ -1,7 +1,7 @@
 """Small stories from the embedded grammar by masked diffusion; the true entropy is known.
 
     python train_text.py --config=configs/stories.py                       # 20 CPU minutes: 0.416
-    python train_text.py --config=configs/stories.py --max_steps 1100      # the demo: 3 minutes
+    python train_text.py --config=configs/stories.py --max_steps 900      # the demo: 3 minutes
 
 No data and no network; 25.64 nats a story, 0.4006 nats a token over a row of 64. Every story has
 62 words and marks, so what stands where matters: places are learnt, for rotations say nothing
