@@ -17,9 +17,9 @@ def get_config():
     c.model.preset, c.model.patch_size = None, 2
     c.model.hidden_size, c.model.depth, c.model.num_heads, c.model.mlp_ratio = 192, 6, 4, 4.0
     c.batch_size = 64
-    c.max_steps = 2_500
+    c.max_steps = 4_000
     c.lr, c.lr_schedule, c.warmup = 1e-3, "cosine", 100
     c.ema_decay = 0.999
-    c.log_interval, c.eval_interval, c.save_interval = 100, 1_250, 250
+    c.log_interval, c.eval_interval, c.save_interval = 100, 2_000, 250
     c.sampler.solver, c.sampler.denoise_timesteps, c.sampler.cfg_scale = "dpm2m", 20, 2.0
     return c
