@@ -21,7 +21,17 @@ def main():
     import jax
 
     from data import images, pipeline
-    from utils import cache, checkpoint, hosts, loop, places, recipe, recipe_space, train_state
+    from utils import (
+        cache,
+        checkpoint,
+        flops,
+        hosts,
+        loop,
+        places,
+        recipe,
+        recipe_space,
+        train_state,
+    )
     from utils.progress import Reporter
     from utils.wandb import Metrics
 
@@ -46,7 +56,8 @@ def main():
     batches = pipeline.Ahead(batches, end=config.max_steps)
 
     # process, network, optimiser, state
-    built = recipe.image(config, train.shape, train.num_classes, space)
+    build = lambda c: recipe.image(c, train.shape, train.num_classes, space)
+    built = build(config)
     rate = train_state.learning_rate(config)
     tx = train_state.optimizer(config, rate)
     key_init, key_train, key_eval = jax.random.split(jax.random.key(config.seed), 3)
@@ -81,7 +92,8 @@ def main():
         flush=True,
     )
     metrics = Metrics(workdir, record | space.facts, dict(config.wandb), config.tensorboard)
-    report = Reporter(config, metrics, rate, "images", int(state.step))
+    work = flops.per_example(build(flops.spelt_out(config)).loss, state.params, test.batches(1)(0))
+    report = Reporter(config, metrics, rate, "images", int(state.step), operations=work)
 
     def save(state, _):
         saves.save(state, record, facts | space.scale | {"position": int(state.step)})

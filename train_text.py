@@ -25,6 +25,7 @@ def main():
     from utils import (
         cache,
         checkpoint,
+        flops,
         hosts,
         loop,
         places,
@@ -57,7 +58,8 @@ def main():
     # process, network, optimiser, state
     padded = writing.ends_in_padding(rows, config.max_seq_len)
     table = recipe_table.rows(config, corpus.tokenizer)
-    built = recipe_text.text(config, corpus.tokenizer.size, padded, table=table)
+    build = lambda c: recipe_text.text(c, corpus.tokenizer.size, padded, table=table)
+    built = build(config)
     rate = train_state.learning_rate(config)
     tx = train_state.optimizer(config, rate)
     key_init, key_train, key_eval = jax.random.split(jax.random.key(config.seed), 3)
@@ -92,8 +94,10 @@ def main():
         flush=True,
     )
     metrics = Metrics(workdir, record, dict(config.wandb), config.tensorboard)
+    one = pipeline.Batches({"x": corpus.valid}, 1)(0)
+    work = flops.per_example(build(flops.spelt_out(config)).loss, state.params, one)
     report = Reporter(
-        config, metrics, rate, "tokens", int(state.step), config.max_seq_len, shown=SHOWN
+        config, metrics, rate, "tokens", int(state.step), config.max_seq_len, SHOWN, work
     )
     bits = lambda m: m | {"bits_per_char": recipe_text.bits(m["loss"], corpus)}
 

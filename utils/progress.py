@@ -3,6 +3,10 @@
 import sys
 import time
 
+from utils import flops
+
+SHOWN = ("loss", "grad_norm")
+
 
 def clock(seconds: float) -> str:
     """Seconds as 0:05, 12:34 or 3:04:05."""
@@ -32,13 +36,15 @@ class Reporter:
         first: step that the run starts from.
         per_example: units in an example.
         shown: metrics that the line tells, as far as there are any.
+        operations: of an example, in floating point, see flops.py; the line tells what they make
+            a second where there is a device's peak to hold them against.
     """
 
     def __init__(
-        self, config, metrics, rate, unit, first, per_example=1, shown=("loss", "grad_norm")
+        self, config, metrics, rate, unit, first, per_example=1, shown=SHOWN, operations=0
     ):
         self.config, self.metrics, self.rate, self.unit = config, metrics, rate, unit
-        self.shown = shown
+        self.shown, self.operations = shown, operations
         self.units = config.batch_size * per_example
         self.began, self.bar = time.time(), bar(config.max_steps, "step", first)
 
@@ -53,10 +59,14 @@ class Reporter:
         self.bar.update(number - self.bar.n)
         speed = m["steps_per_second"] * self.units
         left = clock((total - number) / m["steps_per_second"])
+        work = flops.speed(m["steps_per_second"] * self.config.batch_size * self.operations)
         known = {f"{self.unit}_per_second": speed, "lr": float(self.rate(number - 1))}
-        self.metrics.log(number, **m, **known)
+        self.metrics.log(number, **m, **known, **work)
         told = "  ".join(f"{name} {m[name]:.4f}" for name in self.shown if name in m)
-        self.say(f"step {number:6d}/{total}  {told}  {speed:.0f} {self.unit}/s  {left} left")
+        told += f"  {speed:.0f} {self.unit}/s"
+        if "mfu" in work:
+            told += f"  {work['flops_per_second'] / 1e12:.0f} TFLOP/s (MFU {work['mfu']:.0%})"
+        self.say(f"step {number:6d}/{total}  {told}  {left} left")
 
     def say(self, text: str):
         """Prints a line above the bar."""
