@@ -31,6 +31,7 @@ class Contestant(NamedTuple):
             of work, done when it returns (block_until_ready is its own affair), and what it found,
             a float, or None. It goes to another process, so it is a function of a module, or a
             functools.partial of one. An ImportError leaves the row empty, and its message there.
+            `run` may have an attribute `memory`, () -> MiB at most, where it is not the process's.
         env: variables of its process alone, as (name, value).
     """
 
@@ -46,6 +47,8 @@ class Contest(NamedTuple):
     contestants: list[Contestant]
     unit: str = "run"
     amount: int = 1  # of units that a run does
+    operations: float = 0.0  # of a run, in floating point; 0: not told
+    peak: float | None = None  # of them a second that the device can do; None: not known
 
 
 class Turn(NamedTuple):
@@ -114,7 +117,7 @@ def serve(contestant: Contestant, pipe):
             wall, cpu = time.perf_counter(), machine.processor()
             value = run()
             pipe.send((Turn(time.perf_counter() - wall, machine.processor() - cpu, value), None))
-        pipe.send((machine.peak(), None))
+        pipe.send((getattr(run, "memory", machine.peak)(), None))
     except ImportError as error:
         pipe.send((None, Absent(str(error))))
     except Exception as error:  # of a kind that may not go through a pipe
@@ -126,9 +129,9 @@ def compete(contest: Contest, rounds: int, player=Player, say=SAY) -> dict:
     """All turns of a contest.
 
     Returns:
-        {"title", "unit", "amount", "rows": [{"name", "first": seconds of the run before the
-        rounds, which compiles, "wall" and "cpu": [seconds], "value", "memory"}], "absent":
-        {name: why}}
+        {"title", "unit", ... as the contest has them, "rows": [{"name", "first": seconds of the
+        run before the rounds, which compiles, "wall" and "cpu": [seconds], "value", "memory"}],
+        "absent": {name: why}}
     """
     rows, players, absent = {}, {}, {}
     for contestant in contest.contestants:
@@ -150,20 +153,24 @@ def compete(contest: Contest, rounds: int, player=Player, say=SAY) -> dict:
             row["value"] = turn.value
     for name, one in players.items():
         rows[name]["memory"] = one.close()
-    facts = {"title": contest.title, "unit": contest.unit, "amount": contest.amount}
+    facts = {k: v for k, v in contest._asdict().items() if k != "contestants"}
     return facts | {"rows": [{"name": n} | row for n, row in rows.items()], "absent": absent}
 
 
-def command(name: str, doc: str, contests: Callable[[bool], list[Contest]]):
+def command(name: str, doc: str, contests: Callable[..., list[Contest]], flags=()):
     """`main` with this process's arguments; what is wrong is told in a line."""
     try:
-        main(name, doc, contests, sys.argv[1:])
+        main(name, doc, contests, sys.argv[1:], flags)
     except (ValueError, RuntimeError, OSError) as error:
         raise SystemExit(f"bench.{name}: {error}") from None
 
 
-def main(name: str, doc: str, contests: Callable[[bool], list[Contest]], words: list[str]) -> dict:
+def main(name: str, doc: str, contests: Callable[..., list[Contest]], words, flags=()) -> dict:
     """A bench as a command; returns what it also writes to OUT/NAME.json.
+
+    Args:
+        flags: (name, type, help) of what this bench has besides; `contests` gets their values
+            behind `tiny`, None where they are not given.
 
     Raises:
         ValueError: flags that nothing can be made of.
@@ -177,6 +184,7 @@ def main(name: str, doc: str, contests: Callable[[bool], list[Contest]], words: 
     add("--rounds", type=int, help="turns that each has (7; tiny: 2)")
     add("--tiny", action="store_true", help="small work, to see in seconds that all of it runs")
     add("--out", type=Path, default=Path("runs/bench"), help="a folder (%(default)s)")
+    own = [add(flag, type=kind, help=told).dest for flag, kind, told in flags]
     args = parser.parse_args(words)
     rounds = args.rounds or (2 if args.tiny else 7)
     if rounds < 1:
@@ -187,7 +195,7 @@ def main(name: str, doc: str, contests: Callable[[bool], list[Contest]], words: 
     facts |= {"date": datetime.date.today().isoformat(), "commit": child.commit()}
     facts |= {"versions": machine.versions(), "load_before": os.getloadavg()[0]}
     results = {"bench": name, "facts": facts, "contests": []}
-    for contest in contests(args.tiny):
+    for contest in contests(args.tiny, *(getattr(args, flag) for flag in own)):
         results["contests"].append(report.judged(compete(contest, rounds)))
     facts["load_after"] = os.getloadavg()[0]
     report.save(args.out / name, results)

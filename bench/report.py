@@ -14,7 +14,8 @@ def judged(contest: dict) -> dict:
 
     Each row gains "seconds" and "cpu_seconds" (of a run), "ratio" and "cpu_ratio" (its time by that
     of the first row, in the same round), all as `spread`; "rate", units a second; "difference", of
-    its value from the first row's, relative.
+    its value from the first row's, relative; and where the contest tells its operations, "flops" a
+    second and "mfu", the share of the peak.
     """
     rows = contest["rows"]
     for row in rows:
@@ -26,6 +27,9 @@ def judged(contest: dict) -> dict:
         row["difference"] = None
         if row["value"] is not None and ours["value"]:
             row["difference"] = abs(row["value"] / ours["value"] - 1.0)
+        if contest["operations"]:
+            row["flops"] = contest["operations"] / row["seconds"]["median"]
+            row["mfu"] = row["flops"] / contest["peak"] if contest["peak"] else None
     return contest
 
 
@@ -57,6 +61,8 @@ def markdown(results: dict) -> str:
     for contest in results["contests"]:
         units = f"{contest['unit']}s/s"
         head = ["", "seconds", "CPU s", "times the first", "by CPU", units, "MiB", "difference"]
+        counted = contest["operations"] > 0
+        head += ["TFLOP/s", "MFU"] if counted else []
         table = [head, ["---"] * len(head)]
         for row in contest["rows"]:
             cells = [row["name"], with_quartiles(row["seconds"])]
@@ -64,9 +70,14 @@ def markdown(results: dict) -> str:
             cells += [short(row["cpu_ratio"]["median"]), short(row["rate"])]
             cells.append("-" if row["memory"] is None else f"{row['memory']:,.0f}")
             cells.append("-" if row["difference"] is None else f"{row['difference']:.1e}")
+            if counted:
+                mfu = "-" if row["mfu"] is None else f"{row['mfu']:.1%}"
+                cells += [short(row["flops"] / 1e12), mfu]
             table.append(cells)
         lines = [f"| {' | '.join(cells)} |" for cells in table]
         lines += [f"\nnot here: {name}: {why}" for name, why in contest["absent"].items()]
+        if counted and not contest["peak"]:
+            lines.append("\nno MFU: the peak of this device is not known")
         parts.append("\n".join([f"**{contest['title']}**\n", *lines]))
     return "\n\n".join(parts)
 
