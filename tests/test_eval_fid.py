@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from models import inception
-from utils import fid_stats, image_sets, report_images, scoring_images, selftest, weights_file
+from tests import group
+from utils import (
+    fid_stats,
+    image_sets,
+    measuring,
+    report_images,
+    scoring_images,
+    selftest,
+    weights_file,
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +79,25 @@ def test_more_noise_is_further_away_and_all_that_a_score_has_is_told(score, nois
         assert word in out
 
 
+@pytest.mark.slow
+def test_two_processes_with_two_devices_each_find_what_one_does(score, features, noisy, tmp_path):
+    words = ["--images", f"npz:{noisy[30]}", "--reference", "digits", "--features", features]
+    words += ["--batch_size", 99, "--write_stats"]
+    _, one, _ = score(*words, tmp_path / "one.npz")
+    both = ["eval_fid.py", *words, tmp_path / "two.npz", "--out", tmp_path / "two"]
+    said = group.finished(group.start(2, 2, *both))
+    assert "n=200" in said[0] and "n=200" not in said[1]
+    two = json.loads((tmp_path / "two" / "score.json").read_text())
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        if isinstance(value, float):
+            assert two[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+    assert two["class_counts"] == one["class_counts"] and two["reference"] == one["reference"]
+    mine, theirs = (fid_stats.read(tmp_path / f"{name}.npz") for name in ("one", "two"))
+    assert mine.data_hash == theirs.data_hash is not None
+    np.testing.assert_allclose(theirs.covariance, mine.covariance, rtol=1e-4, atol=1e-6)
+
+
 def test_statistics_that_were_written_stand_for_the_images(score, noisy, tmp_path):
     images = ("--images", f"npz:{noisy[30]}")
     _, direct, _ = score(*images, "--reference", "digits", "--write_stats", tmp_path / "d.npz")
@@ -126,9 +154,9 @@ def test_work_that_was_cut_off_goes_on_where_it_was(classes, tmp_path):
 
     part = tmp_path / "part.npz"
     with pytest.raises(KeyboardInterrupt):
-        scoring_images.measured(Network(33), batches, len(x), "x", part)
-    again = scoring_images.measured(Network(20), batches, len(x), "x", part)
-    whole = scoring_images.measured(Network(40), batches, len(x), "x")
+        measuring.measured(Network(33), batches, len(x), "x", part)
+    again = measuring.measured(Network(20), batches, len(x), "x", part)
+    whole = measuring.measured(Network(40), batches, len(x), "x")
     assert asked == [0, 100, 0] and not part.exists()
     np.testing.assert_array_equal(again.pool, whole.pool)
     np.testing.assert_array_equal(again.logits, whole.logits)

@@ -92,11 +92,34 @@ def share(rows: int) -> slice:
 
 def together(part, axis: int = 0):
     """The parts of all processes, one behind the other along an axis; all have to call it."""
+    part = np.ascontiguousarray(part)
     if jax.process_count() == 1:
-        return np.asarray(part)
+        return part
     from jax.experimental import multihost_utils
 
-    return np.concatenate(list(multihost_utils.process_allgather(np.asarray(part))), axis)
+    words = part.view(np.uint32) if part.itemsize == 8 else part  # JAX would make them 4 bytes
+    parts = multihost_utils.process_allgather(words)
+    return np.concatenate([np.asarray(p).view(part.dtype) for p in parts], axis)
+
+
+def summed(part):
+    """The sum f64[...] of the parts of all processes, to the same bit on each; all have to call
+    it."""
+    part = np.atleast_1d(np.asarray(part, np.float64))
+    pieces = np.array_split(part, jax.process_count())  # all parts of all at once may be much
+    found = [together(piece[None]).sum(0) for piece in pieces if len(piece)]
+    return np.concatenate(found)
+
+
+def from_first(data: bytes) -> bytes:
+    """What process 0 gives; all have to call it."""
+    if jax.process_count() == 1:
+        return data
+    from jax.experimental import multihost_utils
+
+    size = together(np.array([len(data)]))[0]
+    buffer = np.frombuffer(data, np.uint8) if first() else np.zeros(size, np.uint8)
+    return np.asarray(multihost_utils.broadcast_one_to_all(buffer)).tobytes() if size else b""
 
 
 def all_say(yes: bool) -> bool:

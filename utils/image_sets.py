@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from data import images
-from utils import fid_stats, sampling, scoring_images
+from utils import fid_stats, measuring, sampling
 
 
 class Sets:
@@ -30,7 +30,7 @@ class Sets:
             dino = self.features.name.startswith("dinov2")
             stats = fid_stats.read(name, metric="fd_dinov2" if dino else "fid")
             of = "an unknown number of" if stats.n is None else stats.n
-            return scoring_images.Measured(stats), f"{stats.source}, {of} images"
+            return measuring.Measured(stats), f"{stats.source}, {of} images"
         data = images.load(name, self.data_dir, self.size)
         train, self.test = data["train"], data["test"]
         self.shape, self.held_out_n = tuple(train.shape), len(self.test.x)
@@ -67,7 +67,7 @@ class Sets:
         part = Path(folder) / f"score_{hashlib.sha256(asked.encode()).hexdigest()[:12]}.part.npz"
         batches = lambda first: map(sampling.to_bytes, draw(labels, first=first))
         drawn_as = labels if run.recipe.num_classes else None
-        return scoring_images.measured(self.features, batches, n, "sampling", part, drawn_as)
+        return measuring.measured(self.features, batches, n, "sampling", part, drawn_as)
 
     def floor(self, n: int):
         """Measured of n held-out images, or of all if there are fewer; None: there are not two."""
@@ -84,4 +84,4 @@ class Sets:
         x, size = found.x[some], self.batch_size
         batches = lambda first: (x[i : i + size] for i in range(first, len(x), size))
         label = found.label[some] if found.num_classes else None
-        return scoring_images.measured(self.features, batches, len(x), source, label=label)
+        return measuring.measured(self.features, batches, len(x), source, label=label)

@@ -246,6 +246,14 @@ def own() -> Mesh:
     return Mesh(np.array(jax.local_devices()), ("data",))
 
 
+def rowwise(function):
+    """`function` of (params, rows [B, ...]), each device of this process on its share of the rows,
+    whatever the function does: a partitioner that is left to itself gathers images of a network."""
+    return jax.shard_map(
+        function, mesh=own(), in_specs=(P(), P("data")), out_specs=P("data"), check_vma=False
+    )
+
+
 def everywhere(tree):
     """The same arrays on all devices of this process."""
     return jax.device_put(tree, NamedSharding(own(), P()))

@@ -22,7 +22,7 @@ import numpy as np
 
 from data import pipeline, resize
 from models import dinov2, inception, lenet, resnet
-from utils import weights_file
+from utils import loop, weights_file
 
 # On a CPU XLA hands convolutions to YNNPACK unless told; Eigen's take a sixth less time here.
 EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
@@ -40,7 +40,7 @@ class Features(NamedTuple):
     """A network that images are measured by, and what it is called in print."""
 
     name: str  # "digits-cnn@1a2b3c4d": dataset, kind and hash of the weights
-    apply: Callable  # u8[B, H, W, C] -> Seen
+    apply: Callable  # u8[B, H, W, C] -> Seen; B is a multiple of this process's devices
     resize: str  # how images come to the network's size
     range: str  # what it reads pixels as
     classes: int = 0  # of such images, that it was trained to tell apart; 0: of others
@@ -140,38 +140,41 @@ def has_eigen() -> bool:
     return True
 
 
+def by_all(function, params, jit=jax.jit) -> Callable:
+    """x -> function(params, x), each device of this process on its share of the rows."""
+    return functools.partial(jit(loop.rowwise(function)), loop.everywhere(params))
+
+
 def of_inception(named, mode) -> Features:
-    params = inception.convert(named)
     # pytorch-fid reads a byte as 2 x / 255 - 1, the others as (x - 128) / 128
     scale = 256 / 255 if mode == "pytorch" else 1.0
 
-    @jitted
-    def apply(params, x):
+    def see(params, x):
         seen = inception.apply(params, resize.resize(x, mode) * scale)
         return Seen(seen.pool3, seen.logits, seen.spatial)
 
     reads = "2x/255-1" if mode == "pytorch" else "(x-128)/128"
-    return Features("inception", functools.partial(apply, params), mode, reads)
+    return Features("inception", by_all(see, inception.convert(named), jitted), mode, reads)
 
 
 def of_lenet(named, _) -> Features:
-    apply = functools.partial(jax.jit(lenet.apply), lenet.convert(named))
+    apply = by_all(lenet.apply, lenet.convert(named))
     return Features("lenet-mnist", lambda x: Seen(*apply(x)), "pillow-bilinear-32", "x/255", 10)
 
 
 def of_resnet(named, _) -> Features:
-    apply = functools.partial(jax.jit(resnet.apply), resnet.convert(named))
+    apply = by_all(resnet.apply, resnet.convert(named))
     name = f"resnet{resnet.depth(named)}-cifar10"
     return Features(name, lambda x: Seen(*apply(x)), "none", "(x/255-mean)/std", 10)
 
 
 def of_dinov2(named, _) -> Features:
     params, side = dinov2.convert(named), dinov2.SIDE
-    apply = jax.jit(lambda params, x: Seen(dinov2.apply(params, resize.bicubic(x, side))))
+    see = lambda params, x: Seen(dinov2.apply(params, resize.bicubic(x, side)))
     width = len(params["class"])
     size = {384: "vits14", 768: "vitb14", 1024: "vitl14"}.get(width, width)
-    measure = functools.partial(apply, params)
-    return Features(f"dinov2-{size}", measure, f"torch-bicubic-{side}", "(x/255-mean)/std")
+    apply = by_all(see, params)
+    return Features(f"dinov2-{size}", apply, f"torch-bicubic-{side}", "(x/255-mean)/std")
 
 
 class Published(NamedTuple):
@@ -213,12 +216,10 @@ def of_classifier(path) -> Features:
     for name in sorted(arrays):
         digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
     _, apply = classifier(classes)
-    measure = functools.partial(apply, unflatten_dict(arrays, sep="/"))
 
-    @jax.jit
-    def seen(x):
-        logits, pool = measure(x)
+    def see(params, x):
+        logits, pool = apply(params, x)
         return Seen(pool, logits)
 
-    name = f"{dataset}-cnn@{digest.hexdigest()[:8]}"
-    return Features(name, seen, "none", "2x/255-1", classes, accuracy)
+    name, params = f"{dataset}-cnn@{digest.hexdigest()[:8]}", unflatten_dict(arrays, sep="/")
+    return Features(name, by_all(see, params), "none", "2x/255-1", classes, accuracy)

@@ -1,109 +1,15 @@
 """All that is said of a set of images: distances to a reference, and what stands beside them.
 
-A set is gone through once. Its features are kept in float32 up to KEPT images, for what wants
-pairs of images (KID, precision, recall, copies) or resampling (standard error, FID_inf); means and
-covariances are of all images, from float64 sums.
+Means and covariances are of all images; what wants pairs of images (KID, precision, recall,
+copies) or resampling (standard error, FID_inf) is of those whose own features were kept.
 """
-
-import hashlib
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from utils import fid, fid_stats, hosts, image_metrics, neighbours
-from utils.progress import bar
+from utils import fid, fid_stats, image_metrics, neighbours
+from utils.measuring import Measured
 
-KEPT = 50_000
 MANIFOLD = 10_000  # reference images of precision and recall, as many as ADM's evaluator has
-
-
-@dataclass
-class Measured:
-    """A set of images as a network sees it.
-
-    Attributes:
-        stats: the Gaussian of their features; of their spatial ones too, where there are any.
-        pool, logits: f32[N, D], f32[N, K] of the first KEPT of them; None of a statistics file,
-            and logits of a network that tells no classes apart.
-        label: i32[N], the classes that they are of, or were drawn as; None: nobody said.
-    """
-
-    stats: fid_stats.Stats
-    pool: np.ndarray | None = None
-    logits: np.ndarray | None = None
-    label: np.ndarray | None = None
-
-
-def measured(
-    features, batches, total: int, source: str, part: Path | None = None, label=None
-) -> Measured:
-    """Goes through batches u8[B, H, W, C], `total` images in all.
-
-    Args:
-        features: what they are seen by: name, resize, range, apply.
-        batches: a function (first image) -> batches from there on.
-        source: what to call the set, on the bar and in messages.
-        part: a file that work is kept in while it goes on, and continued from; None keeps none.
-        label: see Measured.
-    """
-    sums, digest = {}, hashlib.sha256()
-    kept = {"pool": [], "logits": []}
-    first = resumed(part, sums, kept) if part else 0
-    progress = bar(total, "image", first=first, title=source)
-    for number, x in enumerate(batches(first)):
-        seen = features.apply(x)
-        digest.update(np.ascontiguousarray(x).tobytes())
-        for name in ("pool", "spatial"):
-            if (value := getattr(seen, name)) is not None:
-                moments = fid.Moments.of(value)
-                sums[name] = sums[name] + moments if name in sums else moments
-        room = max(KEPT - sum(map(len, kept["pool"])), 0)
-        for name, values in kept.items():
-            if (value := getattr(seen, name)) is not None:
-                values.append(np.asarray(value, np.float32)[:room])
-        progress.update(len(x))
-        if part and number % 20 == 19 and hosts.first():
-            save_part(part, sums, kept)
-    progress.close()
-    if part and hosts.first():
-        part.unlink(missing_ok=True)
-    stats = fid_stats.of(
-        sums["pool"], spatial=sums.get("spatial"), source=source, features=features.name,
-        resize=features.resize, range=features.range,
-        data_hash=None if first else digest.hexdigest()[:16],
-    )  # fmt: skip
-    return Measured(stats, **whole(kept), label=label)
-
-
-def whole(kept) -> dict:
-    return {name: np.concatenate(values) for name, values in kept.items() if values}
-
-
-def save_part(part: Path, sums, kept):
-    """Whole or not at all."""
-    arrays = whole(kept)
-    for name, m in sums.items():
-        arrays |= {f"{name}_n": m.n, f"{name}_total": m.total, f"{name}_squares": m.squares}
-    halfway = part.with_suffix(".halfway")
-    with halfway.open("wb") as file:
-        np.savez(file, **arrays)
-    halfway.replace(part)
-
-
-def resumed(part: Path, sums, kept) -> int:
-    """Fills in what a file holds; how many images that was."""
-    if not part.exists():
-        return 0
-    with np.load(part, allow_pickle=False) as file:
-        for name in kept:
-            kept[name] += [file[name]] if name in file else []
-        for name in ("pool", "spatial"):
-            if f"{name}_n" in file:
-                sums[name] = fid.Moments(
-                    int(file[f"{name}_n"]), file[f"{name}_total"], file[f"{name}_squares"]
-                )
-    return sums["pool"].n
 
 
 def compared(reference: Measured, samples: Measured, held_out: Measured | None, *, limit=False):

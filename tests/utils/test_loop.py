@@ -3,12 +3,13 @@
 import json
 import shutil
 import signal
-import socket
 import time
 
 import numpy as np
 import pytest
 
+from tests import group
+from tests.group import finished
 from utils import checkpoint
 
 pytestmark = pytest.mark.slow
@@ -16,48 +17,23 @@ STEPS, MORE = 10, 15
 ONE = (1, 1, "pmap")
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
-def start(request):
+def start():
     """start(processes, devices, steps, runs, *flags): the started processes, ended with the test.
 
     runs: {mode: workdir}.
     """
-    import os
-    import subprocess
-    import sys
-
     running = []
 
-    def group(processes, devices, steps, runs, *words):
-        env = dict(os.environ)
-        env["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices}"
-        env["PYTHONPATH"] = str(request.config.rootpath)
-        where, started = f"127.0.0.1:{free_port()}", []
-        for i in range(processes):
-            peers = ["--coordinator", where, "--num_processes", str(processes)]
-            peers = [*peers, "--process_id", str(i)] if processes > 1 else []
-            runs_ = [f"{mode}={workdir}" for mode, workdir in runs.items()]
-            command = [sys.executable, "tests/utils/trainer.py", str(steps), *runs_, *peers, *words]
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-            started.append(subprocess.Popen(command, env=env, cwd=request.config.rootpath, **pipes))
+    def trainers(processes, devices, steps, runs, *words):
+        runs = [f"{mode}={workdir}" for mode, workdir in runs.items()]
+        started = group.start(processes, devices, "tests/utils/trainer.py", steps, *runs, *words)
         running.extend(started)
         return started
 
-    yield group
+    yield trainers
     for run in running:
         run.kill()
-
-
-def finished(*groups):
-    for run in (run for group in groups for run in group):
-        out = run.communicate(timeout=300)[0]
-        assert run.returncode == 0, out
 
 
 def losses(workdir):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models import dinov2, inception, lenet, resnet
-from utils import recipe_features, scoring_images, weights_file
+from utils import measuring, recipe_features, scoring_images, weights_file
 from utils.weights_file import Weights, save_npz
 
 NETWORKS = {  # what its scores are called: (its arrays, an image, features, classes)
@@ -66,7 +66,7 @@ class Features:
 
 def taken_for(guesses, label=None):
     logits = 9.0 * np.eye(3)[np.array(guesses)]
-    return scoring_images.Measured(None, None, logits, None if label is None else np.array(label))
+    return measuring.Measured(None, None, logits, None if label is None else np.array(label))
 
 
 def test_classes_are_counted_against_the_references_and_beside_held_out_images():
