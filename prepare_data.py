@@ -2,15 +2,18 @@
 
     python prepare_data.py --dataset_name cifar10
     python prepare_data.py --dataset_name imagenet256 --data_dir PATH
-    python prepare_data.py --dataset_name imagenet256 --use_stable_vae 1 --model.vae PATH
+    python prepare_data.py --dataset_name imagenet256 --latents --model.vae PATH
+    python prepare_data.py --config=configs/cifar10_latent.py --data_dir PATH --model.vae PATH
     python prepare_data.py --dataset_name tinystories --vocab_size 8192 --max_seq_len 256
     python prepare_data.py --config=configs/tinystories.py --hub_documents 200_000
     python prepare_data.py --dataset_name hf:OWNER/NAME                          # images
     python prepare_data.py --dataset_name hf:OWNER/NAME --config=configs/text.py
 
 Takes the flags of train_flow.py, or those of train_text.py where the dataset or the config is of
-text; these scripts do the same on their first run, and then find the cache. Work that was cut off
-goes on where it was; a cache that is there is verified.
+text; these scripts do the same on their first run, and then find the cache. With --latents, which
+is --model.use_stable_vae 1, that is what an autoencoder makes of the images: the mean and the log
+variance of each one's posterior, in float16. Work that was cut off goes on where it was; a cache
+that is there is verified.
 """
 
 import sys
@@ -20,14 +23,16 @@ from utils import config as flags
 
 
 def main():
-    began = time.time()
-    name = dict(flags.pairs(sys.argv[1:])).get("dataset_name") or "stories"
+    began, words = time.time(), spelled(sys.argv)
+    given = dict(flags.pairs(words[1:]))
+    name = given.get("dataset_name") or "stories"
 
     from data import images, names, store
 
     kinds = {names.plain(kind) for kind in images.SOURCES}
     of_images = names.plain(name.partition(":")[0].partition(",")[0]) in kinds
-    config = flags.parse(sys.argv, "configs/flow.py" if of_images else "configs/text.py")
+    of_images |= "model.use_stable_vae" in given
+    config = flags.parse(words, "configs/flow.py" if of_images else "configs/text.py")
     place, lines = (of_text if "max_seq_len" in config else of_pictures)(config)
     found, _ = store.read(place)
     what = "made"
@@ -36,6 +41,17 @@ def main():
         what = "there already, and verified"
     size = sum(array.nbytes for array in found.values())
     print("\n".join([*lines, f"{size / 1e6:.1f} MB {what}, in {place}"]))
+
+
+def spelled(words: list[str]) -> list[str]:
+    """A command line with --latents as the configs have it."""
+    words, knob = list(words), "--model.use_stable_vae"
+    for i, word in enumerate(words):
+        if word == "--latents" and (i + 1 == len(words) or words[i + 1].startswith("--")):
+            words[i] = f"{knob}=1"
+        elif word.partition("=")[0] == "--latents":
+            words[i] = word.replace("--latents", knob, 1)
+    return words
 
 
 def of_pictures(config):

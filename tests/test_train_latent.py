@@ -1,16 +1,19 @@
 """Training on latents as a user does: noise that is drawn anew, resuming, other autoencoders."""
 
 import json
+import re
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from data import images
+from data import images, store
 from tests.autoencoders import kl, tiny
 from utils import config as flags
-from utils import recipe_features, recipe_space, sampling
+from utils import recipe, recipe_features, recipe_space, sampling
 
+DEFAULT = "configs/flow.py"
 SMALL = ["--batch_size", 8, "--log_interval", 1, "--eval_interval", 100_000, "--lr", "1e-3"]
 SMALL += ["--sampler.denoise_timesteps", 2, "--ema_decay", 0.9, "--model.use_stable_vae", 1]
 
@@ -29,7 +32,7 @@ def train(script, toy, vae):
 
 def space_of(toy, vae, *words):
     words = ["--dataset_name", toy, "--model.use_stable_vae", "1", "--model.vae", str(vae), *words]
-    config = flags.parse(["train_flow.py", *words], "configs/flow.py")
+    config = flags.parse(["train_flow.py", *words], DEFAULT)
     vae = recipe_space.autoencoder(config)
     return vae, *recipe_space.prepared(config, images.load(toy), vae)
 
@@ -53,6 +56,30 @@ def test_latents_are_drawn_anew_each_time_from_the_same_posteriors(toy, vae):
     np.testing.assert_allclose(many.std(0), scale * np.exp(std / 2), rtol=0.15)
     np.testing.assert_allclose(many.mean(0), space.read(batch, None), atol=0.1 * many.std(0).max())
     np.testing.assert_allclose(space.read(batch, None), scale * mean, rtol=1e-5)
+
+
+def test_each_epoch_draws_anew_from_the_posteriors(toy, vae):
+    _, space, data = space_of(toy, vae)
+    seen, train = [], data["train"]
+
+    class Enough(Exception):
+        """What the network says of it is no matter."""
+
+    def read(batch, keys):
+        x0, rows = space.read(batch, keys), np.lexsort(batch["mean"].reshape(58, -1).T)
+        seen.append((batch["mean"][rows], batch["logvar"][rows], x0[rows]))
+        raise Enough
+
+    config = flags.parse(["x", "--batch_size", "58", "--model.use_stable_vae", "1"], DEFAULT)
+    built = recipe.image(config, train.shape, 2, space._replace(read=read))
+    batches = train.batches(58)
+    for step in range(2):  # of one epoch each, with the loop's keys
+        with pytest.raises(Enough):
+            built.loss(None, jax.random.fold_in(jax.random.key(1), step), batches(step))
+    (mean, logvar, first), (again, _, second) = seen
+    np.testing.assert_array_equal(mean, again)
+    apart = (first - second) / (0.18215 * np.exp(logvar[:, 0].astype(np.float32) / 2) * np.sqrt(2))
+    assert abs(apart.mean()) < 0.1 and apart.std() == pytest.approx(1, abs=0.1)
 
 
 def test_mirrored_images_latents_are_taken_for_half(toy, vae):
@@ -133,6 +160,39 @@ def test_a_tiny_autoencoder_trains_and_what_is_prepared_is_found(script, train, 
         assert "58 images to train on, 6 held out, as 4x4x2 latents of tiny-f2c2@" in out
     refusal, out = train(tmp_path / "run", "--model.vae", path, "--max_steps", 2)
     assert refusal == "" and "58 images 8x8x1, 2 classes, as 4x4x2 latents of tiny-f2c2@" in out
+
+
+def test_latents_of_a_posterior_are_prepared_in_half_precision(
+    script, toy, vae, tmp_path, monkeypatch
+):
+    """By the flag, whatever the config says; the cache is the one that training finds."""
+    monkeypatch.setenv("TANDEM_CACHE", str(tmp_path / "cache"))
+    words, asked = ["--dataset_name", toy, "--model.vae", vae], [["--latents"], ["--latents", 1]]
+    for said, flag in zip(("made", "there already, and verified"), asked, strict=True):
+        refusal, out = script("prepare_data.py", *flag, *words)
+        assert refusal == "" and f"MB {said}, in" in out
+        assert "58 images to train on, 6 held out, as 4x4x2 latents of kl-f2c2@" in out
+    place = Path(re.search(r"in (\S+/latents-\w+)\n", out)[1])
+    _, _, data = space_of(toy, vae)
+    assert store.place(data["train"].mean) == place
+    arrays, _ = store.read(place)
+    assert arrays.keys() == {
+        f"{s}_{a}" for s in ("train", "test") for a in ("mean", "logvar", "label")
+    }
+    x = images.load(toy)["train"].x
+    want = recipe_space.recipe_vae.load(vae).moments(np.broadcast_to(x / 127.5 - 1, (58, 8, 8, 3)))
+    for name, exact in zip(("mean", "logvar"), want, strict=True):
+        assert arrays[f"train_{name}"].dtype == np.float16
+        np.testing.assert_allclose(arrays[f"train_{name}"][:, 0], exact, rtol=2e-3, atol=1e-4)
+    refusal, out = script("prepare_data.py", "--latents", "0", *words)
+    assert refusal == "" and "58 images 8x8x1 to train on" in out
+
+
+def test_latents_are_of_images_even_where_no_dataset_is_named(script):
+    refusal, out = script("prepare_data.py", "--latents", "--dry_run")
+    assert refusal == "" and "dataset_name = 'digits'" in out and "use_stable_vae = 1" in out
+    refusal, _ = script("prepare_data.py", "--config=configs/text.py", "--latents")
+    assert "no flag --model.use_stable_vae" in refusal
 
 
 @pytest.mark.parametrize(
