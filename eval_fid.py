@@ -143,10 +143,11 @@ def only_stats(args, sets):
 
 
 def write(path, measured):
-    from utils import fid_stats, hosts
+    from utils import fid_stats, files, hosts
 
     if hosts.first():
-        fid_stats.write(path, measured.stats)
+        with files.written(path) as here:
+            fid_stats.write(here, measured.stats)
     s = measured.stats
     print(f"statistics of {s.n} images, {s.source}, {s.features}, resize {s.resize}: {path}")
 

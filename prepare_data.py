@@ -28,11 +28,13 @@ def main():
     name = given.get("dataset_name") or "stories"
 
     from data import images, names, store
+    from utils import places
 
     kinds = {names.plain(kind) for kind in images.SOURCES}
     of_images = names.plain(name.partition(":")[0].partition(",")[0]) in kinds
     of_images |= "model.use_stable_vae" in given
     config = flags.parse(words, "configs/flow.py" if of_images else "configs/text.py")
+    config.data_dir = str(places.Mirror(config.data_dir).fetch())
     place, lines = (of_text if "max_seq_len" in config else of_pictures)(config)
     found, _ = store.read(place)
     what = "made"
@@ -57,10 +59,11 @@ def spelled(words: list[str]) -> list[str]:
 def of_pictures(config):
     """(where the cache is, what to say of it); makes it if it is not there."""
     from data import images, store
+    from utils import files
 
     if config.model.use_stable_vae:
         return of_latents(config)
-    data = images.load(config.dataset_name, config.data_dir, config.image_size)
+    data = images.load(files.named(config.dataset_name), config.data_dir, config.image_size)
     train, test = data["train"], data["test"]
     place = store.place(train.x)
     skipped = {key for part in store.read(place)[1]["skipped"].values() for key in part}
@@ -76,10 +79,11 @@ def of_latents(config):
     import numpy as np
 
     from data import images, store
-    from utils import recipe_space
+    from utils import files, recipe_space
 
     vae = recipe_space.autoencoder(config)
-    data = images.load(config.dataset_name, config.data_dir, config.image_size, config.stream)
+    name = files.named(config.dataset_name)
+    data = images.load(name, config.data_dir, config.image_size, config.stream)
     _, data = recipe_space.prepared(config, data, vae)
     train, test = data["train"], data["test"]
     mean, std = (np.array(train.facts[f"latent_{name}"]) for name in ("mean", "std"))

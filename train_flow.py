@@ -24,6 +24,7 @@ def main():
     from utils import (
         cache,
         checkpoint,
+        files,
         flops,
         hosts,
         loop,
@@ -43,7 +44,8 @@ def main():
     vae = recipe_space.autoencoder(config)  # None: x_0 is pixels
     with hosts.first_first():
         data_dir = places.Mirror(config.data_dir).fetch()
-        data = images.load(config.dataset_name, data_dir, config.image_size, config.stream)
+        name = files.named(config.dataset_name)
+        data = images.load(name, data_dir, config.image_size, config.stream)
         space, data = recipe_space.prepared(config, data, vae)
     train, test = data["train"], data["test"]
     config.max_steps = pipeline.steps(config, train.n)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from data import images
-from utils import fid_stats, measuring, sampling
+from utils import fid_stats, files, measuring, sampling
 
 
 class Sets:
@@ -26,12 +26,13 @@ class Sets:
 
     def reference(self, name: str):
         """(Measured, what to call it) of a dataset's training images or of a statistics file."""
-        if Path(name).suffix in (".npz", ".pkl") and Path(name).is_file():
+        here = files.named(name)
+        if Path(here).suffix in (".npz", ".pkl") and Path(here).is_file():
             dino = self.features.name.startswith("dinov2")
-            stats = fid_stats.read(name, metric="fd_dinov2" if dino else "fid")
+            stats = fid_stats.read(here, metric="fd_dinov2" if dino else "fid")
             of = "an unknown number of" if stats.n is None else stats.n
             return measuring.Measured(stats), f"{stats.source}, {of} images"
-        data = images.load(name, self.data_dir, self.size)
+        data = images.load(here, self.data_dir, self.size)
         train, self.test = data["train"], data["test"]
         self.shape, self.held_out_n = tuple(train.shape), len(self.test.x)
         return self.seen(train, f"{name} train"), f"{name} train, {len(train.x)} images"
@@ -39,7 +40,7 @@ class Sets:
     def all(self, name: str, n: int | None):
         """Measured of a set that is scored, or of its first n images: all images of a path, the
         training images of a dataset."""
-        data = images.load(name, self.data_dir, self.size)
+        data = images.load(files.named(name), self.data_dir, self.size)
         found = data["train"]
         if ":" in name:
             parts = zip(found[:2], data["test"][:2], strict=True)

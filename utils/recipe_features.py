@@ -22,7 +22,7 @@ import numpy as np
 
 from data import pipeline, resize
 from models import dinov2, inception, lenet, resnet
-from utils import loop, weights_file
+from utils import files, loop, weights_file
 
 # On a CPU XLA hands convolutions to YNNPACK unless told; Eigen's take a sixth less time here.
 EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
@@ -66,9 +66,10 @@ def save(path, params, dataset, num_classes, accuracy):
     from flax.traverse_util import flatten_dict
 
     flat = {k: np.asarray(v) for k, v in flatten_dict(params, sep="/").items()}
-    path = Path(path).with_suffix(".npz")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **flat, dataset=dataset, num_classes=num_classes, accuracy=accuracy)
+    path = f"{str(path).removesuffix('.npz')}.npz"
+    with files.written(path) as here:
+        here.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(here, **flat, dataset=dataset, num_classes=num_classes, accuracy=accuracy)
     return path
 
 
@@ -87,9 +88,9 @@ def load(path, mode: str = "tf1") -> Features:
         FileNotFoundError: not there; the message tells the command that makes it.
         ValueError: not such a file, or no such mode.
     """
-    path = Path(path)
     if mode not in resize.MODES:
         raise ValueError(f"no --resize {mode!r}; there are {', '.join(resize.MODES)}")
+    path = Path(files.fetched(path))
     if not path.is_file():
         places = ", ".join(f"{p.what}'s ({p.source})" for p in PUBLISHED.values())
         raise FileNotFoundError(

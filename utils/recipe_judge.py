@@ -21,7 +21,7 @@ from data import llama_tokens
 from data.tokenizer import BOS
 from diffusion.masked import cross_entropy
 from models import llama
-from utils import writing
+from utils import files, places, writing
 
 BATCH = 16
 
@@ -56,7 +56,9 @@ def load(spec: str) -> Judge:
         ValueError, FileNotFoundError: not a judge, or a run that is not autoregressive.
     """
     path, _, words = spec.partition(",")
-    return of_llama(path, words) if path.endswith(".bin") else of_run(path)
+    if path.endswith(".bin"):
+        return of_llama(files.fetched(path), files.fetched(words))
+    return of_run(places.run(path))
 
 
 def of_llama(path: str, words: str) -> Judge:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from data import embeddings
+from utils import files, places
 
 
 def rows(config, tokenizer):
@@ -22,9 +23,10 @@ def rows(config, tokenizer):
     name, dim = config.process.table, config.process.dim
     if name == "random":
         return embeddings.random_table(tokenizer.size, dim, config.seed)
-    if Path(name).is_dir():
-        return embeddings.prepared(learnt(name, tokenizer), dim)
-    found, share = embeddings.read(name, tokenizer.pieces())
+    of_run = Path(name).suffix not in embeddings.READERS and places.remote(name)
+    if of_run or Path(name).is_dir():
+        return embeddings.prepared(learnt(places.run(name), tokenizer), dim)
+    found, share = embeddings.read(files.fetched(name), tokenizer.pieces())
     print(f"{name}: rows for {share:.1%} of the {tokenizer.size} tokens", flush=True)
     return embeddings.prepared(found, dim)
 

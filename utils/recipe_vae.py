@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from models import autoencoder, tiny_autoencoder
-from utils import weights
+from utils import places, weights
+from utils.files import fetched, there
 from utils.stable_vae import StableVAE
 
 STANDARD = "diffusion_pytorch_model.safetensors"
@@ -52,6 +53,8 @@ def load(where: str | Path) -> StableVAE:
 
 
 def located(where) -> Path:
+    if places.remote(where):
+        return copied(str(where))
     path = Path(where)
     if path.exists():
         return path
@@ -73,6 +76,19 @@ def located(where) -> Path:
             f"{where} is no path here and cannot be had from the hub ({why}); download it where "
             f"there is a network, and give its path: {WANTED}"
         ) from None
+
+
+def copied(where: str) -> Path:
+    """The copy of a folder elsewhere, or of a file and of what belongs to it."""
+    head, _, name = where.rpartition("/")
+    if Path(name).suffix in weights.READERS:
+        beside = {PART.sub(part, name) for part in ("encoder", "decoder")} | {"config.json"}
+        for other in (f"{head}/{other}" for other in beside - {name}):
+            fetched(other) if there(other) else None
+        return fetched(where)
+    own = lambda name: Path(name).suffix in (*weights.READERS, ".json")
+    flat = lambda names: [n for n in names if own(n) and "/" not in n.removeprefix("vae/")]
+    return places.Mirror(where).fetch(flat)
 
 
 def files_of(path: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from utils import checkpoint, places
+from utils import checkpoint, files, places
 from utils.train_state import State
 
 BUCKET = Path(__file__).resolve().parent.parent / "bucket.py"
@@ -159,3 +159,16 @@ def test_checkpoints_live_on_gs(bucket):
     like = lambda meta: {"w": jax.ShapeDtypeStruct((300,), jnp.float32), "b": state(0).ema["b"]}
     ema, _ = checkpoint.read_ema(places.run(bucket), like)
     np.testing.assert_array_equal(ema["w"], 2.0)
+
+
+def test_single_files_go_to_gs_and_come_from_there(bucket, tmp_path):
+    with files.written(f"{bucket}/stats/a.npz") as here:
+        here.write_bytes(b"1")
+    copy = files.fetched(f"{bucket}/stats/a.npz")
+    assert copy.read_bytes() == b"1" and files.fetched(f"{bucket}/stats/a.npz") == copy
+    with files.written(f"{bucket}/stats/a.npz") as here:
+        here.write_bytes(b"22")
+    assert files.fetched(f"{bucket}/stats/a.npz").read_bytes() == b"22"
+    assert (files.fetched(f"{bucket}/stats") / "a.npz").read_bytes() == b"22"
+    with pytest.raises(FileNotFoundError, match="there is nothing at gs://bucket/run/none"):
+        files.fetched(f"{bucket}/none")
