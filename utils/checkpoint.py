@@ -59,10 +59,18 @@ class Checkpoints:
     """The checkpoints of one run, in `folder`/STEP; the newest `keep` stay.
 
     Use as a context: leaving waits until the last save is on disk.
+
+    Raises:
+        ValueError: a path that could not be read again.
     """
 
     def __init__(self, folder, keep: int = 3):
         self.folder = place(folder)
+        if found := re.search(r"[*?[]", str(self.folder)):
+            raise ValueError(
+                f"{self.folder} has a {found[0]} in its name, which orbax takes for a pattern, and "
+                "writes checkpoints that nobody can read; take a --workdir without * ? ["
+            )
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             create=True,

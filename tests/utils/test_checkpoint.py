@@ -112,3 +112,17 @@ def test_a_sharded_array_has_the_fingerprint_of_the_whole():
     mesh = Mesh(np.array(jax.devices()), ("data",))
     spread = jax.device_put(jnp.arange(16.0), NamedSharding(mesh, P("data")))
     assert checkpoint.fingerprints([spread]) == checkpoint.fingerprints([jnp.arange(16.0)])
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a*", "a?b"])
+def test_a_folder_that_orbax_takes_for_a_pattern_is_read_but_not_written(tmp_path, name):
+    """Of `a[1]` it writes checkpoints whose arrays are not there."""
+    with checkpoint.Checkpoints(tmp_path / "a1") as saves:
+        saves.save(large(1), {}, {})
+    with pytest.raises(ValueError, match=r"has a . in its name, which orbax .* take a --workdir"):
+        checkpoint.Checkpoints(tmp_path / name / "checkpoints")
+    assert not (tmp_path / name).exists()
+    shutil.copytree(tmp_path / "a1", tmp_path / name)
+    like = lambda meta: {"w": jax.ShapeDtypeStruct((200_000,), jnp.uint32)}
+    ema, _ = checkpoint.read_ema(tmp_path / name, like)
+    np.testing.assert_array_equal(ema["w"], large(1).ema["w"])
