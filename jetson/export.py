@@ -8,7 +8,6 @@ It wants pip install '.[edge]'.
 """
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -65,14 +64,13 @@ def write(run, folder, labels, batch, dynamic):
     import torch
     from safetensors.numpy import save
 
-    from jetson import checks, graph, models
+    from jetson import checks, graph, models, package
 
     fields = dict(run.config["network"])
     network = models.load(models.create(fields.pop("name"), **fields), run.params)
     (folder / "params.safetensors").write_bytes(save(run.params))
     modulation = table(network, run.levels["times"], labels)
     np.savez(folder / "schedule.npz", labels=labels, modulation=modulation, **run.levels)
-    (folder / "config.json").write_text(json.dumps(run.config, indent=1) + "\n")
     if run.tokenizer:
         run.tokenizer.save(folder / "tokenizer.json")
     batch = max(batch, 2) if dynamic else batch
@@ -82,6 +80,7 @@ def write(run, folder, labels, batch, dynamic):
     for precision in ("fp32", "fp16"):
         network = models.halved(network) if precision == "fp16" else network
         graph.to_onnx(network, x, rows, folder / f"denoiser_{precision}.onnx", dynamic)
+    package.seal(folder, run.config | {"batch": None if dynamic else batch})
     for line in checks.passed(run, folder):
         print(line)
 

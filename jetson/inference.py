@@ -20,7 +20,7 @@ if not __package__:  # run as a file: names are looked up in the folder above, a
 import numpy as np
 
 from jetson import draw
-from jetson.package import BACKENDS, Package
+from jetson.package import BACKENDS, PRECISIONS, Package
 
 
 def arguments(words=None):
@@ -31,7 +31,7 @@ def arguments(words=None):
     add("--load_dir", required=True, help="folder that export.py wrote")
     add("--out", help="folder for what is written (LOAD_DIR/generated)")
     add("--backend", choices=BACKENDS, default="onnxruntime")
-    add("--precision", choices=("fp32", "fp16"), default="fp32")
+    add("--precision", choices=PRECISIONS, default="fp32")
     add("--num_samples", type=int, default=4)
     add("--seed", type=int, default=0)
     add("--solver", help="images: ddim, heun, dpm2m; text: ancestral, confidence (the config's)")
@@ -92,9 +92,7 @@ def numbers(text):
 
 def texts(package, denoise, args, out):
     """Prints the texts and writes samples.txt; returns its name."""
-    from data import tokenizer
-
-    words = tokenizer.load(package.folder / "tokenizer.json")
+    words = package.words()
     known = asked(package.config, words, args.prompt, args.num_samples, args.seed)
     ids = draw.tokens(
         package, denoise, np.arange(len(known)), known, seed=args.seed, solver=args.solver,

@@ -1,19 +1,31 @@
 """What an export left, read on the device: a folder of
 
-    config.json            the network's fields, the process, how to sample
+    config.json            the network's fields, the process, how to sample; SHA-256 of each file
     params.safetensors     every parameter, named and laid out as in Flax
     schedule.npz           each sampling step's noise level and what it says to the network
     denoiser_fp32.onnx     the network's body: x, modulation -> out
     denoiser_fp16.onnx     the same, its inner parts in float16
     tokenizer.json         of text
 
+and of what was asked for besides
+
+    denoiser_int8.onnx     the same, its products in int8 (--int8, quantize.py)
+    model_jetson.pt        the same in float16 as TorchScript (--torchscript, trace.py)
+    model.trt              the same as a TensorRT engine for one kind of GPU (--tensorrt, engine.py)
+
 A denoiser is a function (x, modulation f32[B, M]) -> f32[B, ...] of NumPy arrays, any B.
 """
 
+import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
+
+FORMAT = 1  # of the folder; grows when what an older program reads would mislead it
+PRECISIONS = ("fp32", "fp16", "int8")
+MADE_BY = {"denoiser_int8.onnx": " --int8", "model_jetson.pt": " --torchscript"}
 
 
 class Package:
@@ -26,18 +38,38 @@ class Package:
 
     Raises:
         FileNotFoundError: the folder is none; tells what is missing.
+        ValueError: it was written by another version, or a file is not what was written.
     """
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        try:
-            self.config = json.loads((self.folder / "config.json").read_text())
-            self.schedule = dict(np.load(self.folder / "schedule.npz"))
-        except FileNotFoundError as error:
+        self.config = config_of(self.folder)
+        with np.load(self.file("schedule.npz")) as schedule:
+            self.schedule = dict(schedule)
+
+    def file(self, name):
+        """The path of a file that is as it was written.
+
+        Raises:
+            FileNotFoundError, ValueError: it is not there, or not as it was written.
+        """
+        path, known = self.folder / name, self.config["files"].get(name)
+        if known is None or not path.exists():
+            what = f"{self.folder}{MADE_BY[name]}" if name in MADE_BY else "RUN"
             raise FileNotFoundError(
-                f"{folder} is no export: it has no {Path(error.filename).name}; "
-                "python jetson/export.py --load_dir RUN makes one"
-            ) from None
+                f"{self.folder} has no {name}; python jetson/export.py --load_dir {what} makes one"
+            )
+        if digest(path) != known:
+            raise ValueError(
+                f"{path} is not what was exported: it is damaged, or of another export; "
+                "copy the folder once more, whole"
+            )
+        return path
+
+    def add(self, name, data):
+        """Writes one more file, bytes, and notes it in config.json."""
+        write(self.folder / name, data)
+        seal(self.folder, self.config, self.config["files"] | {name: digest(self.folder / name)})
 
     def modulation(self, step, labels):
         """f32[B, M] of the noise level before `step`, for classes i32[B].
@@ -54,11 +86,79 @@ class Package:
             )
         return self.schedule["modulation"][step][column]
 
+    def words(self):
+        """The tokenizer of text."""
+        from data import tokenizer
+
+        return tokenizer.load(self.file("tokenizer.json"))
+
     def denoiser(self, backend, precision="fp32"):
-        """backend: a key of BACKENDS; precision: fp32 or fp16."""
+        """backend: a key of BACKENDS; precision: one of PRECISIONS."""
         if backend not in BACKENDS:
             raise ValueError(f"no backend {backend!r}; there are {', '.join(BACKENDS)}")
         return BACKENDS[backend](self, precision)
+
+
+def config_of(folder):
+    """config.json of an export."""
+    path = folder / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{folder} is no export: it has no config.json; "
+            "python jetson/export.py --load_dir RUN makes one"
+        )
+    try:
+        config = json.loads(path.read_text())
+        found = config.get("format", 0)
+    except (ValueError, AttributeError):
+        raise ValueError(f"{path} is damaged; copy the folder once more, whole") from None
+    if found != FORMAT:
+        raise ValueError(
+            f"{folder} is an export of format {found}, this reads {FORMAT}; "
+            "export it again with this version"
+        )
+    return config
+
+
+def seal(folder, config, files=None):
+    """Writes config.json with the SHA-256 of each file; None: of all that are in the folder."""
+    if files is None:
+        paths = sorted(path for path in folder.iterdir() if path.name != "config.json")
+        files = {path.name: digest(path) for path in paths}
+    config.update(format=FORMAT, files=files)
+    write(folder / "config.json", (json.dumps(config, indent=1) + "\n").encode())
+
+
+def digest(path):
+    """SHA-256 of a file, in hexadecimal digits."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
+
+
+def write(path, data):
+    """A file of bytes; whoever reads finds what was there before, or all of it."""
+    halfway = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        halfway.write_bytes(data)
+        halfway.replace(path)
+    finally:
+        halfway.unlink(missing_ok=True)
+
+
+def in_parts(run, size, x, modulation):
+    """run(x, modulation) of a batch that is fixed, as often as x and modulation [B, ...] take.
+
+    The last batch is filled up with its last row; its outputs for those are dropped.
+    """
+    parts = []
+    for first in range(0, len(x), size):
+        count = min(size, len(x) - first)
+        rows = first + np.minimum(np.arange(size), count - 1)
+        parts.append(run(x[rows], modulation[rows])[:count])
+    return np.concatenate(parts)
 
 
 def on_torch(package, precision):
@@ -68,9 +168,11 @@ def on_torch(package, precision):
 
     from jetson import models
 
+    if precision == "int8":
+        raise ValueError("torch runs fp32 and fp16; int8 wants --backend onnxruntime or trt")
     fields = dict(package.config["network"])
     network = models.create(fields.pop("name"), **fields)
-    models.load(network, load_file(package.folder / "params.safetensors"))
+    models.load(network, load_file(package.file("params.safetensors")))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = (models.halved(network) if precision == "fp16" else network).to(device)
 
@@ -87,25 +189,19 @@ def on_onnxruntime(package, precision):
     """The body by onnxruntime; of a fixed batch as often as it takes."""
     import onnxruntime
 
-    path = package.folder / f"denoiser_{precision}.onnx"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is not there; there are fp32 and fp16")
+    path = package.file(f"denoiser_{precision}.onnx")
     session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
     names = [i.name for i in session.get_inputs()]
     fixed = session.get_inputs()[0].shape[0]
 
-    def denoise(x, modulation):
-        size = fixed if isinstance(fixed, int) else len(x)
-        parts = []
-        for first in range(0, len(x), size):
-            count = min(size, len(x) - first)
-            rows = first + np.minimum(np.arange(size), count - 1)  # the last batch is filled up
-            inputs = dict(zip(("x", "modulation"), (x[rows], modulation[rows]), strict=True))
-            (out,) = session.run(None, {name: inputs[name] for name in names})
-            parts.append(out[:count].astype(np.float32))
-        return np.concatenate(parts)
+    def run(x, modulation):
+        inputs = {"x": x, "modulation": modulation}
+        (out,) = session.run(None, {name: inputs[name] for name in names})
+        return out.astype(np.float32)
 
-    return denoise
+    if not isinstance(fixed, int):
+        return run
+    return lambda x, modulation: in_parts(run, fixed, x, modulation)
 
 
 BACKENDS = {"torch": on_torch, "onnxruntime": on_onnxruntime}

@@ -10,7 +10,7 @@ onnx = pytest.importorskip("onnx", reason="jetson/export.py wants '.[edge]'")
 pytest.importorskip("onnxruntime", reason="jetson/export.py wants '.[edge]'")
 pytest.importorskip("onnxscript", reason="jetson/export.py wants '.[edge]'")
 
-from jetson import checks, operators  # noqa: E402
+from jetson import checks, operators, package  # noqa: E402
 from jetson.package import Package  # noqa: E402
 
 FILES = {"config.json", "params.safetensors", "schedule.npz"}
@@ -71,10 +71,12 @@ def test_a_parameter_that_is_off_by_little_is_found(exported):
     params = whole = load_file(path)
     try:
         save_file(params | {"head/out/bias": params["head/out/bias"] + 2e-3}, path)
+        package.seal(folder, Package(folder).config)
         with pytest.raises(ValueError, match=r"params.safetensors.*: off by .*e-04 at t = .*5e-05"):
             checks.passed(run, folder)
     finally:
         save_file(whole, path)
+        package.seal(folder, package.config_of(folder))
 
 
 def test_a_failed_check_leaves_nothing(script, image_run, tmp_path, monkeypatch):
