@@ -6,10 +6,19 @@ as float32 allows: two tokens that are equally likely to the last bits may chang
 
 import numpy as np
 
-from jetson import solvers, threefry
-from jetson.solvers import Schedule
+from data.tokenizer import MASK
+from jetson import solvers, threefry, unmask
+from jetson.logits import categorical, filters
 
 LEVELS = ("alpha", "sigma", "dalpha", "dsigma")
+KNOBS = {  # of text: (what an export says that has none, the least)
+    "solver": ("ancestral", None),
+    "temperature": (1.0, 0.0),
+    "top_k": (0, 0),
+    "top_p": (1.0, 0.0),
+    "block_size": (0, 0),
+    "rounds": (1, 1),
+}
 
 
 def keys(seed, index):
@@ -17,109 +26,139 @@ def keys(seed, index):
     return threefry.split(threefry.fold(threefry.key(seed), index))
 
 
-def images(package, denoise, index, labels, *, seed=0, scale=None, solver=None):
+def picked(package, steps=None):
+    """(rows i64[steps + 1] of the export's schedule, the solvers.Schedule that they are).
+
+    Where `steps` divide those exported they are as even as those; else each is the nearest that
+    was exported.
+
+    Raises:
+        ValueError: more steps than were exported, or none.
+    """
+    schedule = package.schedule
+    most = len(schedule["times"]) - 1
+    steps = most if steps is None else steps
+    if steps < 1:
+        raise ValueError(f"--num_steps wants at least 1; got {steps}")
+    if steps > most:
+        raise ValueError(
+            f"--num_steps {steps}: this export has the noise levels of {most} steps; on the "
+            f"workstation, python jetson/export.py --load_dir RUN --denoise_timesteps {steps}"
+        )
+    rows = np.round(np.linspace(0, most, steps + 1)).astype(int)
+    levels = (schedule[name][rows] for name in LEVELS)
+    return rows, solvers.Schedule(*levels, target=package.config.get("target", "x0"))
+
+
+def images(package, denoise, index, labels, *, seed=0, steps=None, scale=None, solver=None):
     """f32[B, H, W, C] in [-1, 1].
 
     Args:
         package: package.Package of images.
         denoise: package.denoiser(...).
         index, labels: i32[B]; which samples of the seed, and of which classes (0 without classes).
+        steps: as `picked` has it.
         scale: of guidance; 1: none; None: the config's.
-        solver: a key of solvers.IMAGES; None: the config's.
+        solver: a key of solvers.SOLVERS; None: the config's.
 
     Raises:
         ValueError: a class that was not exported, or no such solver.
     """
-    sampler, schedule = package.config["sampler"], package.schedule
-    levels = Schedule(*(schedule[k] for k in LEVELS), target=package.config["target"])
+    sampler, (rows, levels) = package.config["sampler"], picked(package, steps)
     scale = np.float32(sampler["cfg_scale"] if scale is None else scale)
-    name = chosen(solver or sampler["solver"], solvers.IMAGES)
+    name = solver or sampler["solver"]
+    if name not in solvers.SOLVERS:
+        there = ", ".join(solvers.SOLVERS)
+        raise ValueError(f"no solver {name!r} on a device; there are {there}: --solver takes one")
     knobs = {
         "ddim": {"eta": sampler["eta"], "clip": sampler["clip"]},
         "dpm2m": {"clip": sampler["clip"]},
     }
-    knobs["heun"] = {"times": schedule["times"]}
+    knobs["heun"] = {"times": package.schedule["times"][rows]}
     none = np.full(len(index), package.config["num_classes"])
     guided = package.config["num_classes"] and scale != 1.0
 
     def predict(x, i):
         if not guided:
-            return denoise(x, package.modulation(i, labels))
-        both = package.modulation(i, np.concatenate([labels, none]))
+            return denoise(x, package.modulation(rows[i], labels))
+        both = package.modulation(rows[i], np.concatenate([labels, none]))
         with_class, free = np.split(denoise(np.concatenate([x, x]), both), 2)
         return free + scale * (with_class - free)
 
     keys_prior, keys_steps = keys(seed, index)
-    x = schedule["sigma"][0] * threefry.normal(keys_prior, tuple(package.config["shape"]))
+    x = levels.sigma[0] * threefry.normal(keys_prior, tuple(package.config["shape"]))
     memory = None
-    for i in range(len(schedule["times"]) - 1):
+    for i in range(len(rows) - 1):
         step_keys = threefry.fold(keys_steps, i)
-        x, memory = solvers.IMAGES[name](predict, levels, step_keys, x, i, memory, **knobs[name])
+        x, memory = solvers.SOLVERS[name](predict, levels, step_keys, x, i, memory, **knobs[name])
     return x
 
 
-def tokens(package, denoise, index, known, *, seed=0, solver=None, temperature=None):
+def tokens(package, denoise, index, known, *, seed=0, steps=None, allowed=None, **knobs):
     """i64[B, L] of masked text.
 
     Args:
         index: i32[B], which samples of the seed.
         known: i64[B, L], given tokens, -1 where nothing is given.
-        solver: a key of solvers.TEXT; None: the config's.
-        temperature: divides the logits; None: the config's.
+        steps: as `picked` has it.
+        allowed: bool[L, V], ids that may stand at each place; None: all.
+        knobs: of KNOBS, in place of the config's; None keeps that one.
 
     Raises:
-        ValueError: no such solver, or a temperature that is not above 0.
+        ValueError: no such solver, a knob that means nothing, or one that wants what the export
+            does not have.
     """
-    config, schedule = package.config, package.schedule
-    levels = Schedule(*(schedule[k] for k in LEVELS))
-    step = solvers.TEXT[chosen(solver or config["sampler"]["solver"], solvers.TEXT)]
-    temperature = config["sampler"]["temperature"] if temperature is None else temperature
-    if not temperature > 0:
-        raise ValueError(f"--temperature wants a number above 0; got {temperature}")
-    silent = [config["mask_id"], config["pad_id"]]
+    rows, levels = picked(package, steps)
+    own = text_knobs(package, knobs)
+    times = package.schedule["times"][rows]
+    solver = unmask.solver(own["solver"], times, own["block_size"], own["rounds"])
+    keepers = filters(own["temperature"], own["top_k"], own["top_p"])
+    silent = [package.config["mask_id"], package.config["pad_id"]]
     nobody = np.zeros(len(index), int)
 
-    def guess(keys, x, i):
-        logits = denoise(x, package.modulation(i, nobody))
-        logits[..., silent] = -np.inf
-        u = threefry.uniform(keys, x.shape[1:])
-        return categorical(u, logits / np.float32(temperature)), logits
+    def ask(keys, x, i, power=1.0):
+        hidden = x == MASK
+        if i is None:
+            seen = package.schedule["hidden"][hidden.sum(-1), 0]
+        else:
+            seen = package.modulation(rows[i], nobody)
+        logits = denoise(x, seen)[hidden] * np.float32(power)
+        logits[:, silent] = -np.inf
+        if allowed is not None:
+            logits[~np.broadcast_to(allowed, (*x.shape, allowed.shape[-1]))[hidden]] = -np.inf
+        kept = logits
+        for keep in keepers:
+            kept = keep(kept)
+        u, drawn = threefry.uniform(keys, x.shape[1:]), x.copy()
+        drawn[hidden] = categorical(u[hidden], kept)
+        return drawn, logits
 
     _, keys_steps = keys(seed, index)
-    x = np.where(known < 0, config["mask_id"], known).astype(np.int64)
-    for i in range(len(schedule["times"]) - 1):
-        x = step(guess, levels, threefry.fold(keys_steps, i), x, i, config["mask_id"])
+    x = np.where(known < 0, MASK, known).astype(np.int64)
+    for i in range(len(rows) - 1):
+        x = solver(ask, levels, threefry.fold(keys_steps, i), x, i, i + 1)
+        x = np.where(known < 0, x, known)
     return x
 
 
-def chosen(name, table):
-    if name not in table:
-        raise ValueError(f"no solver {name!r} on a device; there are {', '.join(table)}")
-    return name
+def text_knobs(package, given):
+    """{knob: value} for all of KNOBS: what is given, else the config's.
 
-
-def categorical(u, logits, width=128):
-    """Ids i64[...] by inverse CDF from uniforms f32[...], in two levels as diffusion/tokens.py."""
-    size = logits.shape[-1]
-    mass = np.exp(logits - logits.max(-1, keepdims=True))
-    if size <= width:
-        return first_above(u * mass.sum(-1), mass)[0]
-    groups = -(-size // width)
-    mass = np.pad(mass, [(0, 0)] * u.ndim + [(0, groups * width - size)])
-    mass = mass.reshape(*u.shape, groups, width)
-    held = mass.sum(-1)
-    level = u * held.sum(-1)
-    group, before = first_above(level, held)
-    inside = np.take_along_axis(mass, group[..., None, None], -2)[..., 0, :]
-    place, _ = first_above(np.maximum(level - before, 0.0), inside)
-    return group * width + place
-
-
-def first_above(level, mass):
-    """The first place where the running sum of mass exceeds level, and the sum before it; the
-    heaviest place where rounding leaves none."""
-    upto = np.cumsum(mass, -1)
-    fits = (upto > level[..., None]) & (mass > 0)
-    place = np.where(fits.any(-1), fits.argmax(-1), mass.argmax(-1))
-    at = lambda v: np.take_along_axis(v, place[..., None], -1)[..., 0]
-    return place, at(upto) - at(mass)
+    Raises:
+        ValueError: a value that means nothing, or one that this export cannot do.
+    """
+    sampler = package.config["sampler"]
+    own = {k: sampler.get(k, start) for k, (start, _) in KNOBS.items()}
+    own |= {k: value for k, value in given.items() if value is not None}
+    for name, (_, least) in KNOBS.items():
+        if least is not None and not own[name] >= least:
+            raise ValueError(f"--{name} wants {least} or more; got {own[name]}")
+    if not 0.0 < own["top_p"] <= 1.0:
+        raise ValueError(f"--top_p wants a share above 0, at most 1; got {own['top_p']}")
+    for name, neutral in (("block_size", 0), ("rounds", 1)):
+        if own[name] != neutral and "hidden" not in package.schedule:
+            raise ValueError(
+                f"--{name} {own[name]} wants an export that has a row for each number of hidden "
+                f"tokens, and this one has none: export it again, or take --{name} {neutral}"
+            )
+    return own

@@ -70,7 +70,10 @@ def write(run, folder, labels, batch, dynamic):
     network = models.load(models.create(fields.pop("name"), **fields), run.params)
     (folder / "params.safetensors").write_bytes(save(run.params))
     modulation = table(network, run.levels["times"], labels)
-    np.savez(folder / "schedule.npz", labels=labels, modulation=modulation, **run.levels)
+    tables = {"labels": labels, "modulation": modulation}
+    if "hidden_times" in run.levels:  # for solvers of text that leave the sampling levels
+        tables["hidden"] = table(network, run.levels["hidden_times"], labels)
+    np.savez(folder / "schedule.npz", **tables, **run.levels)
     if run.tokenizer:
         run.tokenizer.save(folder / "tokenizer.json")
     batch = max(batch, 2) if dynamic else batch

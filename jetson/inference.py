@@ -2,14 +2,16 @@
 
     python jetson/inference.py --load_dir runs/digits/jetson --classes 3 --num_samples 16
     python jetson/inference.py --load_dir runs/stories/jetson --prompt "Once upon a time"
+    python jetson/inference.py --load_dir runs/stories/jetson --prompt "[*] and a {red|blue} kite."
     python jetson/inference.py --load_dir runs/stories/jetson --backend torch --precision fp16
 
-It draws what generate.py draws with the same seed, solver and steps; the steps are those of the
-export. Rounds, blocks and constraints of text are generate.py's alone. It wants NumPy and Pillow,
-and of a backend what that is made of; a BPE also the package tokenizers.
+It draws what generate.py draws with the same seed, solver, steps and knobs. It wants NumPy, for
+images Pillow, of a backend what that is made of, and for a BPE the package tokenizers.
 """
 
 import argparse
+import contextlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -19,8 +21,11 @@ if not __package__:  # run as a file: names are looked up in the folder above, a
 
 import numpy as np
 
-from jetson import draw
+from jetson import draw, prompts
 from jetson.package import BACKENDS, PRECISIONS, Package
+
+IMAGES = ("classes", "cfg_scale")
+TEXT = ("prompt", "temperature", "top_k", "top_p", "block_size", "rounds", "seq_length")
 
 
 def arguments(words=None):
@@ -30,105 +35,96 @@ def arguments(words=None):
     add = parser.add_argument
     add("--load_dir", required=True, help="folder that export.py wrote")
     add("--out", help="folder for what is written (LOAD_DIR/generated)")
-    add("--backend", choices=BACKENDS, default="onnxruntime")
-    add("--precision", choices=PRECISIONS, default="fp32")
-    add("--num_samples", type=int, default=4)
+    add("--backend", default="onnxruntime", help=", ".join(BACKENDS))
+    add("--precision", default="fp32", help=", ".join(PRECISIONS))
+    add("--num_samples", type=int, help="how many (4)")
     add("--seed", type=int, default=0)
-    add("--solver", help="images: ddim, heun, dpm2m; text: ancestral, confidence (the config's)")
-    add("--classes", help="images: such as 3 or 0,5,7; repeated over the samples (all exported)")
-    add("--cfg_scale", type=float, help="images: guidance; 1 is none (the config's)")
-    add("--prompt", default="", help="text: given words; gaps as [3] and [*]")
-    add("--temperature", type=float, help="text: divides the logits (the config's)")
+    add(
+        "--num_steps", "--denoise_timesteps", type=int, help="solver steps (the export's, or fewer)"
+    )
+    add("--solver", help="one of the export's kind (the config's)")
+    add = parser.add_argument_group("images").add_argument
+    add("--classes", help="such as 3, 0,5,7 or 0-9; repeated over the samples (all exported)")
+    add("--cfg_scale", type=float, help="guidance; 1 is none (the config's)")
+    add = parser.add_argument_group("text").add_argument
+    add("--prompt", help="given words; gaps as [3], [*] and {one|of|these}")
+    add("--temperature", type=float, help="divides the logits (the config's)")
+    add("--top_k", type=int, help="(the config's)")
+    add("--top_p", type=float, help="(the config's)")
+    add("--block_size", type=int, help="fill blocks of so many tokens from left to right")
+    add("--rounds", type=int, help="write each place so often (the config's)")
+    add("--seq_length", "--length", type=int, help="tokens, where rows of several were learnt")
     return parser.parse_args(words)
 
 
 def main():
     args = arguments()
     package = Package(args.load_dir)
-    if args.num_samples < 1:
-        raise ValueError(f"--num_samples wants at least 1; got {args.num_samples}")
-    denoise = package.denoiser(args.backend, args.precision)
-    out = Path(args.out or package.folder / "generated")
-    out.mkdir(parents=True, exist_ok=True)
     kind = package.config["kind"]
+    strange = [k for k in (TEXT if kind == "images" else IMAGES) if getattr(args, k) is not None]
+    if strange:
+        raise ValueError(f"{args.load_dir} is a model of {kind}, which has no --{strange[0]}")
+    if args.num_samples is not None and args.num_samples < 1:
+        raise ValueError(f"--num_samples wants at least 1; got {args.num_samples}")
+    told(package, args.num_steps)
+    denoise = package.denoiser(args.backend, args.precision)
+    n = args.num_samples or 4
+    out = Path(args.out or package.folder / "generated")
     start = time.perf_counter()
-    written = {"images": pictures, "text": texts}[kind](package, denoise, args, out)
+    written = {"images": pictures, "text": texts}[kind](package, denoise, args, n, out)
     seconds = time.perf_counter() - start
-    name = package.config["run"]
-    print(f"{args.num_samples} samples of {name} in {seconds:.2f} s; {written} in {out}")
+    print(f"{n} samples of {package.config['run']} in {seconds:.2f} s; {written} in {out}")
 
 
-def pictures(package, denoise, args, out):
+def told(package, steps):
+    """Says which steps are taken if they are not even."""
+    most = len(package.schedule["times"]) - 1
+    rows, _ = draw.picked(package, steps)
+    if most % (len(rows) - 1):
+        print(f"{steps} of the {most} steps exported, as even as these allow", file=sys.stderr)
+
+
+def pictures(package, denoise, args, n, out):
     """Writes samples.npz and grid.png as generate.py does; returns their names."""
     from PIL import Image
 
-    n, known = args.num_samples, package.schedule["labels"]
-    asked = known[:-1] if len(known) > 1 else known
-    if args.classes is not None:
-        asked = numbers(args.classes)
-    labels = np.resize(np.asarray(asked, np.int32), n)
-    x = draw.images(
-        package, denoise, np.arange(n), labels, seed=args.seed, scale=args.cfg_scale,
-        solver=args.solver,
+    classes = None if args.classes is None else prompts.numbers("--classes", args.classes)
+    x, labels = prompts.pictures(
+        package, denoise, classes, n, seed=args.seed, steps=args.num_steps,
+        scale=args.cfg_scale, solver=args.solver,
     )  # fmt: skip
-    x = np.clip(np.round((x + 1.0) * 127.5), 0, 255).astype(np.uint8)
-    np.savez(out / "samples.npz", x=x, label=labels)
-    columns = min(n, 10)
-    blank = np.zeros((-n % columns, *x.shape[1:]), np.uint8)
-    _, h, w, c = x.shape
-    grid = np.concatenate([x, blank]).reshape(-1, columns, h, w, c).transpose(0, 2, 1, 3, 4)
-    grid = grid.reshape(-1, columns * w, c)
-    Image.fromarray(grid[..., 0] if c == 1 else grid).save(out / "grid.png")
+    grid = prompts.grid(x)
+    with whole(out / "samples.npz") as file:
+        np.savez(file, arr_0=x, **({"arr_1": labels} if package.config["num_classes"] else {}))
+    with whole(out / "grid.png") as file:
+        Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid).save(file, "PNG")
     return "grid.png, samples.npz"
 
 
-def numbers(text):
-    """[0, 5, 7] of "0,5,7"."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"--classes wants something like 3 or 0,5,7; got {text!r}") from None
-
-
-def texts(package, denoise, args, out):
+def texts(package, denoise, args, n, out):
     """Prints the texts and writes samples.txt; returns its name."""
-    words = package.words()
-    known = asked(package.config, words, args.prompt, args.num_samples, args.seed)
-    ids = draw.tokens(
-        package, denoise, np.arange(len(known)), known, seed=args.seed, solver=args.solver,
-        temperature=args.temperature,
+    words = prompts.vocabulary(package)
+    said = prompts.texts(
+        package, denoise, words, args.prompt or "", n, seed=args.seed, length=args.seq_length,
+        steps=args.num_steps, **{k: getattr(args, k) for k in draw.KNOBS},
     )  # fmt: skip
-    said = ["\n".join(documents(words, row, package.config["rows"]["begin"])) for row in ids]
-    (out / "samples.txt").write_text("\n\n".join(said) + "\n")
+    with whole(out / "samples.txt") as file:
+        file.write(("\n\n".join(said) + "\n").encode())
     print("\n\n".join(said) + "\n")
     return "samples.txt"
 
 
-def asked(config, words, prompt, n, seed):
-    """Given tokens i64[n, L] of a prompt, -1 where nothing is given; sample i's row is as long as
-    the one that generate.py draws for (seed, i), with padding behind."""
-    from data import template
-    from data.tokenizer import PAD
-
-    (length,), rows = config["shape"], config["rows"]
-    wish = template.read(prompt, words, length, rows["begin"])
-    if wish.options:
-        raise ValueError("a choice such as {red|blue} is generate.py's alone; gaps are [3] and [*]")
-    lengths = np.array([length] if wish.whole else rows["lengths"])
-    fits = lengths[lengths > wish.size]
-    lengths = fits if len(fits) else np.array([length])
-    shares = [np.random.default_rng((seed, i)).random() for i in range(n)]
-    ends = np.array([lengths[int(share * len(lengths))] for share in shares])
-    return np.where(np.arange(length) < ends[:, None], wish.known, PAD).astype(np.int64)
-
-
-def documents(words, row, one):
-    """The documents in a row of ids, none empty; of a row that is `one`, what its EOS ends."""
-    from data.tokenizer import EOS
-
-    parts = np.split(row, np.flatnonzero(row == EOS) + 1)
-    said = (words.decode(part).strip() for part in (parts[:1] if one else parts))
-    return [text for text in said if text]
+@contextlib.contextmanager
+def whole(path):
+    """A file to write to; whoever reads meanwhile finds the old one or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    halfway = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(halfway, "wb") as file:
+            yield file
+        os.replace(halfway, path)
+    finally:
+        halfway.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

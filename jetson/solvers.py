@@ -1,11 +1,9 @@
-"""Solvers in NumPy: one step from level i to i + 1, as diffusion/ has them.
+"""Solvers of images in NumPy: one step from level i to i + 1, as diffusion/solvers.py has them.
 
-    ddim, heun, dpm2m      of images: (predict, schedule, keys, x, i, memory) -> (x, memory)
-    ancestral, confidence  of masked text: (guess, schedule, keys, x, i, mask_id) -> x
+    ddim, heun, dpm2m      (predict, schedule, keys, x, i, memory) -> (x, memory)
 
-predict: (x, i) -> out f32[B, H, W, C]. guess: (keys, x, i) -> (tokens i64[B, L], logits
-f32[B, L, V]). schedule has alpha, sigma, dalpha, dsigma f32[S + 1], and `split`. Sources are named
-in diffusion/solvers.py and diffusion/unmask.py.
+predict: (x, i) -> out f32[B, H, W, C]. schedule has alpha, sigma, dalpha, dsigma f32[S + 1], and
+`split`. Sources are named in diffusion/solvers.py.
 """
 
 from dataclasses import dataclass
@@ -88,32 +86,4 @@ def dpm2m(predict, l, keys, x, i, memory, clip=None):
     return ratio * x + (l.alpha[i + 1] - l.alpha[i] * ratio) * ahead, (x0, here)
 
 
-def kept_hidden(l, i):
-    """P(hidden at level i + 1 | hidden at level i)."""
-    return np.float32(0.0) if l.last(i + 1) else l.sigma[i + 1] / l.sigma[i]
-
-
-def ancestral(guess, l, keys, x, i, mask_id):
-    """Each hidden token is revealed by chance."""
-    keys_token, keys_reveal = threefry.split(keys)
-    tokens, _ = guess(keys_token, x, i)
-    reveal = threefry.uniform(keys_reveal, x.shape[1:]) >= kept_hidden(l, i)
-    return np.where((x == mask_id) & reveal, tokens, x)
-
-
-def confidence(guess, l, keys, x, i, mask_id):
-    """A fixed share is revealed, the surest first; parts of a token are rounded by a coin."""
-    keys_token, _, keys_coin = threefry.split(keys, 3)
-    tokens, logits = guess(keys_token, x, i)
-    hidden = x == mask_id
-    total = hidden.sum(-1).astype(np.float32)
-    stay = np.floor(total * kept_hidden(l, i) + threefry.uniform(keys_coin))
-    mass = np.exp(logits - logits.max(-1, keepdims=True))
-    said = np.take_along_axis(mass, tokens[..., None], -1)[..., 0] / mass.sum(-1)
-    order = np.argsort(np.where(hidden, -said, np.inf), axis=-1, kind="stable")
-    rank = np.argsort(order, axis=-1, kind="stable")
-    return np.where(hidden & (rank < (total - stay)[:, None]), tokens, x)
-
-
-IMAGES = {"ddim": ddim, "heun": heun, "dpm2m": dpm2m}
-TEXT = {"ancestral": ancestral, "confidence": confidence}
+SOLVERS = {"ddim": ddim, "heun": heun, "dpm2m": dpm2m}

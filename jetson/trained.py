@@ -13,7 +13,7 @@ import numpy as np
 
 import models
 from data.tokenizer import MASK, PAD
-from diffusion import schedules
+from diffusion import schedules, survival
 from jetson import convert
 from jetson.models import NETWORKS
 from utils import checkpoint, recipe, recipe_text, sampling, writing
@@ -25,7 +25,8 @@ class Trained(NamedTuple):
     """A run that can be exported.
 
     config: what config.json will say. params: {"a/b/kernel": f32 array}. levels: {"alpha": ...}
-    of times f32[S + 1]. apply: Flax's own network, (x, t f32[B], label i32[B]) -> f32[B, ...].
+    of times f32[S + 1], and of text the times f32[L + 1] when 0 to L tokens are hidden. apply:
+    Flax's own network, (x, t f32[B], label i32[B]) -> f32[B, ...].
     """
 
     name: str
@@ -90,10 +91,14 @@ def of_text(load_dir, step, steps):
         "network": network(run, **fields),
         "mask_id": MASK,
         "pad_id": PAD,
+        "tokenizer": run.tokenizer.hash,
         "rows": run.facts["rows"],
     }
     apply = lambda x, t, label: built.apply(run.ema, x, t, {})
-    return finished(run, config, built.process.schedule, apply, steps, run.tokenizer)
+    done = finished(run, config, built.process.schedule, apply, steps, run.tokenizer)
+    shares = jnp.arange(length + 1) / jnp.float32(length)
+    when = np.asarray(survival.invert(built.process.schedule, shares))
+    return done._replace(levels=done.levels | {"hidden_times": when})
 
 
 def network(run, **fields):

@@ -59,7 +59,7 @@ def text_run(tmp_path_factory):
     """Masked text in rows of 4 to 10 words, which end in padding."""
     c, words = text.get_config(), tokenizer.train_words(WORDS)
     c.model.update(hidden_size=16, depth=1, num_heads=2, d_ff=24, dtype="bfloat16")
-    c.max_seq_len, c.sampler.denoise_timesteps = 10, 5
+    c.max_seq_len, c.sampler.denoise_timesteps = 10, 12
     folder = tmp_path_factory.mktemp("text")
     words.save(folder / "tokenizer.json")
     lengths = np.linspace(4, 10, 101).astype(int).tolist()

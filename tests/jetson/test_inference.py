@@ -10,7 +10,7 @@ for package in ("torch", "onnx", "onnxruntime", "onnxscript"):
     pytest.importorskip(package, reason="exports want '.[edge]'")
 
 from data import tokenizer  # noqa: E402
-from jetson import draw, inference  # noqa: E402
+from jetson import draw, prompts  # noqa: E402
 from jetson.package import Package  # noqa: E402
 from utils import sampling, writing  # noqa: E402
 
@@ -44,31 +44,39 @@ def test_images_are_jaxs(exported, image_run, solver, scale, backends):
         assert np.abs(ours - theirs).max() <= 2e-4 * np.abs(theirs).max()
 
 
-@pytest.mark.parametrize("solver, prompt", [("ancestral", ""), ("confidence", "the cat [2] dog")])
-def test_tokens_are_jaxs(exported, text_run, solver, prompt):
+@pytest.mark.parametrize(
+    "steps, prompt, knobs",
+    [
+        (12, "", dict(solver="ancestral", temperature=0.9)),
+        (12, "the cat [2] dog", dict(solver="confidence", temperature=0.9)),
+        (6, "", dict(solver="remask_cap", top_k=6)),
+        (12, "[*] {cat|dog}", dict(solver="remask_rescale", top_p=0.8, block_size=4)),
+        (12, "the [1] sat", dict(solver="margin", rounds=2)),
+        (12, "", dict(solver="entropy", rounds=3, block_size=5, temperature=0.0)),
+        (4, "a [1]", dict(solver="random", rounds=2)),
+    ],
+    ids=lambda v: "-".join(map(str, v.values())) if isinstance(v, dict) else None,
+)
+def test_tokens_are_jaxs(exported, text_run, steps, prompt, knobs):
     """Rows that differ would be near-ties of two tokens; in these there is none."""
     n = 24
     run = writing.restored(text_run)
     run.config.model.dtype = "float32"  # it was trained in bfloat16; an export computes as finely
-    run = writing.changed(run, solver=solver, temperature=0.9)
-    known, _ = writing.asked(run, prompt, n, SEED)
-    theirs = np.concatenate([*writing.writer(run, batch_size=n)(known, seed=SEED)])
+    run = writing.changed(run, **knobs)
+    known, allowed = writing.asked(run, prompt, n, SEED)
+    write = writing.writer(run, steps=steps, batch_size=n)
+    theirs = np.concatenate([*write(known, allowed, seed=SEED)])
     package = Package(exported["text"][1])
-    words = tokenizer.load(package.folder / "tokenizer.json")
-    mine = inference.asked(package.config, words, prompt, n, SEED)
-    assert (mine == known).all()
+    words = prompts.vocabulary(package)
+    mine, may = prompts.asked(package.config, words, prompt, n, SEED)
+    assert (mine == known).all() and ((may is None) == (allowed is None))
     for backend in ("torch", "onnxruntime"):
         ours = draw.tokens(
-            package,
-            package.denoiser(backend),
-            np.arange(n),
-            mine,
-            seed=SEED,
-            solver=solver,
-            temperature=0.9,
-        )
+            package, package.denoiser(backend), np.arange(n), mine,
+            seed=SEED, steps=steps, allowed=may, **knobs,
+        )  # fmt: skip
         ours[np.cumsum(ours == tokenizer.EOS, -1) > (ours == tokenizer.EOS)] = tokenizer.PAD
-        assert len({tuple(row) for row in ours}) > n // 2
+        assert len({tuple(row) for row in ours}) > 4
         assert (ours == theirs).all()
 
 
@@ -103,7 +111,8 @@ def test_the_script_writes_pictures_and_texts(exported, tmp_path, monkeypatch, c
         "heun",
     )
     with np.load(out / "samples.npz") as f:
-        assert f["x"].shape == (3, 8, 8, 1) and f["x"].dtype == np.uint8 and (f["label"] == 2).all()
+        assert f["arr_0"].shape == (3, 8, 8, 1) and f["arr_0"].dtype == np.uint8
+        assert (f["arr_1"] == 2).all()
     assert (out / "grid.png").exists() and "3 samples of" in capsys.readouterr().out
     out = tmp_path / "text"
     words = ["--load_dir", text, "--out", out, "--backend", "torch", "--precision", "fp16"]
@@ -122,8 +131,17 @@ def test_the_script_writes_pictures_and_texts(exported, tmp_path, monkeypatch, c
         ),
         ("images", ["--classes", "1"], "class 1 was not exported; there are 0, 2"),
         ("images", ["--classes", "x"], "--classes wants something like 3 or 0,5,7; got 'x'"),
-        ("text", ["--temperature", "0"], "--temperature wants a number above 0; got 0.0"),
-        ("text", ["--prompt", "a {cat|dog}"], "a choice such as {red|blue} is generate.py's alone"),
+        ("text", ["--temperature", "-1"], "--temperature wants 0.0 or more; got -1.0"),
+        ("text", ["--top_p", "0"], "--top_p wants a share above 0, at most 1; got 0.0"),
+        ("text", ["--rounds", "13"], "--rounds 13 wants as many steps; --num_steps is 12"),
+        ("text", ["--solver", "content"], "no solver 'content' on a device; there are ancestral,"),
+        (
+            "text",
+            ["--num_steps", "25"],
+            "python jetson/export.py --load_dir RUN --denoise_timesteps 25",
+        ),
+        ("text", ["--num_steps", "0"], "--num_steps wants at least 1; got 0"),
+        ("text", ["--classes", "3"], "is a model of text, which has no --classes"),
         (None, [], "is no export: it has no config.json"),
     ],
 )
@@ -132,3 +150,27 @@ def test_what_it_cannot_do_is_said_in_a_line(exported, tmp_path, monkeypatch, ki
     with pytest.raises(SystemExit) as end:
         command(monkeypatch, "--load_dir", folder, "--out", tmp_path / "out", *words)
     assert message in str(end.value)
+
+
+def test_fewer_steps_than_exported_are_the_nearest_that_were(exported, tmp_path, script):
+    package = Package(exported["text"][1])
+    rows, levels = draw.picked(package, 4)
+    assert rows.tolist() == [0, 3, 6, 9, 12] and levels.alpha.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert draw.picked(package, 5)[0].tolist() == [0, 2, 5, 7, 10, 12]
+    words = ["--load_dir", exported["text"][1], "--out", tmp_path, "--num_steps"]
+    refusal, out = script("jetson/inference.py", *words, 5)
+    assert not refusal and "5 of the 12 steps exported, as even as these allow" in out
+    _, out = script("jetson/inference.py", *words, 4)
+    assert "steps exported" not in out
+
+
+def test_knobs_that_want_more_than_an_export_has_are_refused_and_not_forgotten(exported):
+    package = Package(exported["text"][1])
+    del package.schedule["hidden"]
+    package.config["sampler"]["rounds"] = 2
+    known = np.full((1, 10), -1)
+    with pytest.raises(ValueError, match="--rounds 2 wants an export that has a row for each num"):
+        draw.tokens(package, None, np.arange(1), known)
+    package.config["sampler"].update(rounds=1, solver="remask_loop")
+    with pytest.raises(ValueError, match="no solver 'remask_loop' on a device; .*--solver takes"):
+        draw.tokens(package, None, np.arange(1), known)
