@@ -4,6 +4,7 @@
     python jetson/inference.py --load_dir runs/stories/jetson --prompt "Once upon a time"
     python jetson/inference.py --load_dir runs/stories/jetson --prompt "[*] and a {red|blue} kite."
     python jetson/inference.py --load_dir runs/stories/jetson --backend torch --precision fp16
+    python jetson/inference.py --load_dir runs/stories/jetson              on a terminal: asks
 
 It draws what generate.py draws with the same seed, solver, steps and knobs. It wants NumPy, for
 images Pillow, of a backend what that is made of, and for a BPE the package tokenizers.
@@ -21,9 +22,10 @@ if not __package__:  # run as a file: names are looked up in the folder above, a
 
 import numpy as np
 
-from jetson import draw, prompts
+from jetson import console, draw, prompts
 from jetson.package import BACKENDS, PRECISIONS, Package
 
+ONCE = ("prompt", "classes", "num_samples", "out")  # who gives one of these is not asked
 IMAGES = ("classes", "cfg_scale")
 TEXT = ("prompt", "temperature", "top_k", "top_p", "block_size", "rounds", "seq_length")
 
@@ -39,10 +41,9 @@ def arguments(words=None):
     add("--precision", default="fp32", help=", ".join(PRECISIONS))
     add("--num_samples", type=int, help="how many (4)")
     add("--seed", type=int, default=0)
-    add(
-        "--num_steps", "--denoise_timesteps", type=int, help="solver steps (the export's, or fewer)"
-    )
+    add("--num_steps", "--denoise_timesteps", type=int, help="at most those exported (all)")
     add("--solver", help="one of the export's kind (the config's)")
+    add("--interactive", action="store_true", help="ask, as on a terminal; :help there")
     add = parser.add_argument_group("images").add_argument
     add("--classes", help="such as 3, 0,5,7 or 0-9; repeated over the samples (all exported)")
     add("--cfg_scale", type=float, help="guidance; 1 is none (the config's)")
@@ -64,16 +65,28 @@ def main():
     strange = [k for k in (TEXT if kind == "images" else IMAGES) if getattr(args, k) is not None]
     if strange:
         raise ValueError(f"{args.load_dir} is a model of {kind}, which has no --{strange[0]}")
-    if args.num_samples is not None and args.num_samples < 1:
-        raise ValueError(f"--num_samples wants at least 1; got {args.num_samples}")
-    told(package, args.num_steps)
     denoise = package.denoiser(args.backend, args.precision)
-    n = args.num_samples or 4
-    out = Path(args.out or package.folder / "generated")
-    start = time.perf_counter()
-    written = {"images": pictures, "text": texts}[kind](package, denoise, args, n, out)
-    seconds = time.perf_counter() - start
-    print(f"{n} samples of {package.config['run']} in {seconds:.2f} s; {written} in {out}")
+    write = {"images": pictures, "text": texts}[kind]
+
+    def once(args):
+        """What is asked for, written and told."""
+        n = 4 if args.num_samples is None else args.num_samples
+        if n < 1:
+            raise ValueError(f"--num_samples wants at least 1; got {n}")
+        told(package, args.num_steps)
+        out, start = Path(args.out or package.folder / "generated"), time.perf_counter()
+        written, units = write(package, denoise, args, n, out)
+        seconds = time.perf_counter() - start
+        name, what = package.config["run"], "tokens" if kind == "text" else "images"
+        rate = f"{n * units / seconds:.3g} {what}/s"
+        print(f"{n} samples of {name} in {seconds:.2f} s, {rate}; {written} in {out}")
+
+    alone = all(getattr(args, name) is None for name in ONCE)
+    if args.interactive or (alone and sys.stdin.isatty()):
+        args.num_samples = args.num_samples or 1
+        line_is, others = ("prompt", IMAGES) if kind == "text" else ("classes", TEXT)
+        return console.talk(once, args, line_is, others)
+    once(args)
 
 
 def told(package, steps):
@@ -85,7 +98,7 @@ def told(package, steps):
 
 
 def pictures(package, denoise, args, n, out):
-    """Writes samples.npz and grid.png as generate.py does; returns their names."""
+    """Writes samples.npz and grid.png as generate.py does; returns their names, and 1."""
     from PIL import Image
 
     classes = None if args.classes is None else prompts.numbers("--classes", args.classes)
@@ -98,11 +111,11 @@ def pictures(package, denoise, args, n, out):
         np.savez(file, arr_0=x, **({"arr_1": labels} if package.config["num_classes"] else {}))
     with whole(out / "grid.png") as file:
         Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid).save(file, "PNG")
-    return "grid.png, samples.npz"
+    return "grid.png, samples.npz", 1
 
 
 def texts(package, denoise, args, n, out):
-    """Prints the texts and writes samples.txt; returns its name."""
+    """Prints the texts and writes samples.txt; returns its name, and the tokens of a row."""
     words = prompts.vocabulary(package)
     said = prompts.texts(
         package, denoise, words, args.prompt or "", n, seed=args.seed, length=args.seq_length,
@@ -111,7 +124,7 @@ def texts(package, denoise, args, n, out):
     with whole(out / "samples.txt") as file:
         file.write(("\n\n".join(said) + "\n").encode())
     print("\n\n".join(said) + "\n")
-    return "samples.txt"
+    return "samples.txt", package.config["shape"][0]
 
 
 @contextlib.contextmanager
