@@ -72,6 +72,12 @@ def normal(keys, shape=()):
     return np.float32(np.sqrt(2.0)) * inverse_erf(np.maximum(u, low))
 
 
+def gumbel(keys, shape=()):
+    """Standard Gumbels f32[B, *shape] of keys u32[B, 2]; none is above 15.95."""
+    u = np.maximum(uniform(keys, shape), np.finfo(np.float32).tiny)
+    return -np.log(-np.log(u))
+
+
 def inverse_erf(x):
     """erf^-1 of f32 in (-1, 1)."""
     w = -np.log1p(-x * x)

@@ -82,3 +82,16 @@ def exported(image_run, text_run, tmp_path_factory):
         export.write(run, folder, wanted, 2, dynamic)
         out[kind] = run, folder
     return out
+
+
+@pytest.fixture(scope="session")
+def emulated(tmp_path_factory):
+    """The kernels, compiled for this CPU."""
+    pytest.importorskip("torch", reason="the kernels' wrappers want torch")
+    from jetson import kernels, setup_kernels
+
+    try:
+        path = setup_kernels.host(tmp_path_factory.mktemp("kernels") / "tandem_host.so")
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    return kernels.Kernels(path)

@@ -1,0 +1,251 @@
+"""The kernels' own source, its lanes run one by one on this CPU: held against NumPy, jax, torch."""
+
+import ctypes
+
+import jax
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the kernels' wrappers want torch")
+
+from diffusion import draws  # noqa: E402
+from jetson import kernels, setup_kernels, solvers, threefry  # noqa: E402
+from jetson.draw import categorical  # noqa: E402
+
+B, L = 3, 12
+MASK, PAD = 1, 0
+INDEX = np.array([0, 7, 2**20])
+KEYS = threefry.fold(threefry.key(2**32 - 5), INDEX)
+
+
+@pytest.fixture(params=["forward", "backward"])
+def lanes(request, emulated):
+    """The kernels, each lane run after the one before it, or before: it must not matter."""
+    emulated.library.tandem_backward(request.param == "backward")
+    yield emulated
+    emulated.library.tandem_backward(0)
+
+
+def words(keys):
+    return torch.from_numpy(keys.view(np.int32).copy())
+
+
+def test_random_numbers_are_jaxs(emulated):
+    theirs = draws.fold(jax.random.key(2**32 - 5), jax.numpy.asarray(INDEX))
+    n = 700
+    bits = jax.vmap(lambda k: jax.random.bits(k, (n,)))(theirs)
+    assert (emulated.random("bits", words(KEYS), n).numpy().view(np.uint32) == bits).all()
+    assert (emulated.random("uniform", words(KEYS), n).numpy() == draws.uniform(theirs, (n,))).all()
+    step = torch.tensor([5], dtype=torch.int32)
+    folded = draws.uniform(draws.fold(theirs, 5), (n,))
+    assert (emulated.random("uniform", words(KEYS), n, step).numpy() == folded).all()
+    normal = emulated.random("normal", words(KEYS), n).numpy()
+    np.testing.assert_allclose(normal, draws.normal(theirs, (n,)), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(normal, threefry.normal(KEYS, (n,)), rtol=3e-7)
+    gumbel = jax.vmap(lambda k: jax.random.gumbel(k, (n,)))(theirs)
+    np.testing.assert_allclose(emulated.random("gumbel", words(KEYS), n), gumbel, atol=2e-6)
+    np.testing.assert_allclose(threefry.gumbel(KEYS, (n,)), gumbel, atol=2e-6)
+
+
+def case(size, seed, dtype=np.float32):
+    """Logits, and ids of which some are hidden, some rows have none hidden."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (B, L, size)).astype(dtype)
+    x = np.where(rng.random((B, L)) < 0.7, MASK, 2 + rng.integers(0, size - 2, (B, L)))
+    x[1] = np.where(x[1] == MASK, 2, x[1])
+    return logits, x
+
+
+def by_numpy(logits, x, kept, step, temperature, order, draw):
+    """A step by jetson/solvers.py."""
+
+    def guess(keys, x, i):
+        raw = logits.astype(np.float32)
+        raw[..., [MASK, PAD]] = -np.inf
+        warm = raw / np.float32(temperature)
+        if draw == "gumbel":
+            return (warm + threefry.gumbel(keys, warm.shape[1:])).argmax(-1), raw
+        return categorical(threefry.uniform(keys, x.shape[1:]), warm), raw
+
+    sigma = np.cumprod(np.append(np.float32(1.0), kept)).astype(np.float32)
+    levels = solvers.Schedule(1 - sigma, sigma, None, None)
+    return solvers.TEXT[order](guess, levels, threefry.fold(KEYS, step), x, step, MASK)
+
+
+def by_kernel(library, logits, x, kept, step, temperature, order, draw):
+    x = torch.from_numpy(x.copy())
+    chances = kernels.Chances(KEYS, kept, temperature, L, "cpu")
+    at = torch.tensor([step], dtype=torch.int32)
+    library.unmask(
+        torch.from_numpy(logits), x, chances, at, silent=(MASK, PAD), order=order, draw=draw
+    )
+    return x.numpy()
+
+
+@pytest.mark.parametrize("draw", kernels.DRAWS)
+@pytest.mark.parametrize("order", kernels.ORDERS)
+@pytest.mark.parametrize("size, dtype", [(5, np.float32), (128, np.float16), (2100, np.float32)])
+def test_unmasking_is_numpys(lanes, size, dtype, order, draw):
+    """In one level and in two, whole groups and a part of one, with and without a temperature."""
+    kept = np.array([0.75, 0.5, 0.0], np.float32)
+    for step, temperature in ((0, 1.0), (1, 0.7), (2, 1.3)):
+        logits, x = case(size, step, dtype)
+        ask = (logits, x, kept, step, temperature, order, draw)
+        ours, theirs = by_kernel(lanes, *ask), by_numpy(*ask)
+        assert (ours == theirs).all()
+        assert (ours != x).any() and ((ours == MASK).any() == (step < 2))
+
+
+def test_pruned_noise_draws_what_noise_on_all_draws(emulated):
+    """With logits so far apart that most draw none, and with one that wins by its noise alone."""
+    rng = np.random.default_rng(0)
+    logits = (rng.normal(0, 12, (B, L, 1000))).astype(np.float32)
+    noise = threefry.gumbel(threefry.fold(KEYS, 0), (L, 1000))  # what is drawn below, by count
+    assert noise.max() < 15.95
+    x = np.full((B, L), MASK)
+    kept = np.zeros(1, np.float32)
+    ask = (logits, x, kept, 0, 1.0, "ancestral", "gumbel")
+    assert (by_kernel(emulated, *ask) == by_numpy(*ask)).all()
+    favourite = threefry.gumbel(threefry.split(threefry.fold(KEYS, 0))[0], (L, 1000))
+    lucky = favourite[..., 2:].argmax(-1) + 2
+    flat = np.zeros_like(logits)
+    ask = (flat, x, kept, 0, 1.0, "ancestral", "gumbel")
+    assert (by_kernel(emulated, *ask) == lucky).all()
+
+
+@pytest.mark.parametrize("draw", kernels.DRAWS)
+def test_tokens_follow_the_softmax(emulated, draw):
+    """Chi-square over 4 ids, 3 degrees of freedom: above 16.3 once in a thousand."""
+    from scipy import stats
+
+    n, logits = 1200, np.array([9.0, 9.0, 0.0, 1.0, -1.0, 0.5], np.float32)
+    keys = threefry.fold(threefry.key(3), np.arange(1))
+    x = torch.full((1, n), MASK)
+    chances = kernels.Chances(keys, [0.0], 2.0, n, "cpu")
+    step = torch.zeros(1, dtype=torch.int32)
+    tiled = torch.from_numpy(np.tile(logits, (1, n, 1)))
+    emulated.unmask(tiled, x, chances, step, silent=(MASK, PAD), order="ancestral", draw=draw)
+    law = np.exp(logits[2:].astype(float) / 2.0)
+    counts = np.bincount(x[0].numpy(), minlength=6)
+    assert counts[:2].sum() == 0
+    assert stats.chisquare(counts[2:], n * (law / law.sum())).pvalue > 1e-3
+
+
+def test_ids_that_were_ruled_out_are_not_drawn_even_a_whole_group_of_them(emulated):
+    logits, x = case(400, 0)
+    logits[..., 3:300] = -np.inf
+    for order in kernels.ORDERS:
+        ask = (logits, x, np.zeros(1, np.float32), 0, 1.0, order, "inverse")
+        ours = by_kernel(emulated, *ask)
+        assert (ours == by_numpy(*ask)).all()
+        assert ((ours == 2) | (ours >= 300))[x == MASK].all()
+
+
+def table(dtype):
+    rng = torch.Generator().manual_seed(0)
+    x, h = (torch.randn(B, L, 70, generator=rng) * 3 + 1 for _ in range(2))
+    six = torch.randn(B, 6 * 70, generator=rng)
+    return x.to(dtype), h.to(dtype), six.to(dtype).chunk(6, -1)
+
+
+@pytest.mark.parametrize("dtype, near", [(torch.float32, 1e-6), (torch.float16, 1e-3)])
+def test_norms_and_residuals_are_torchs(lanes, dtype, near):
+    """Held against float64; width is no multiple of a warp, and rows are chunks of a table."""
+    from jetson.models import layers
+
+    x, h, (shift, scale, gate, *_) = table(dtype)
+    deep = [v.double() for v in (x, h, shift, scale, gate)]
+    total = deep[0] + deep[4][:, None] * deep[1]
+    normed = layers.modulate(deep[0], deep[2], deep[3])
+
+    def close(ours, exact):
+        assert ours.dtype == dtype
+        assert ((ours.double() - exact).abs() <= near * exact.abs().clamp(min=1.0)).all()
+
+    close(lanes.modulate(x, shift, scale), normed)
+    close(lanes.residual(x, gate, h), total)
+    summed, both = lanes.both(x, gate, h, shift, scale)
+    close(summed, total)
+    close(both, layers.modulate(summed.double(), deep[2], deep[3]))
+
+
+def test_a_norm_of_large_numbers_in_half_does_not_overflow(emulated):
+    x, _, (shift, scale, *_) = table(torch.float16)
+    x = x * 300 + 20000
+    ours = emulated.modulate(x, shift, scale).double()
+    from jetson.models import layers
+
+    exact = layers.modulate(x.double(), shift.double(), scale.double())
+    assert ((ours - exact).abs() <= 1e-3 * exact.abs().clamp(min=1.0)).all()
+
+
+def test_what_a_kernel_cannot_take_is_said_in_a_line(emulated):
+    x, _, (shift, scale, *_) = table(torch.float32)
+    with pytest.raises(ValueError, match="a kernel wants contiguous torch.float32 or torch.float1"):
+        emulated.modulate(x.double(), shift.double(), scale.double())
+    with pytest.raises(ValueError, match="want .3, 70., chunks of one table"):
+        emulated.modulate(x, shift[:2], scale)
+    with pytest.raises(ValueError, match="these kernels want cpu tensors; got meta"):
+        emulated.modulate(x.to("meta"), shift.to("meta"), scale.to("meta"))
+    chances = kernels.Chances(KEYS, [0.0], 1.0, L, "cpu")
+    step = torch.zeros(1, dtype=torch.int32)
+    with pytest.raises(ValueError, match=r"unmask wants logits \[3, 12, V\], .*; got \[3, 5, 9\]"):
+        emulated.unmask(
+            torch.zeros(B, 5, 9), torch.zeros(B, L).long(), chances, step,
+            silent=(MASK, PAD), order="ancestral",
+        )  # fmt: skip
+    with pytest.raises(RuntimeError, match="tandem_random did not run: CUDA error 1, invalid arg"):
+        emulated.random("bits", words(KEYS), 0)
+
+
+def test_without_cuda_the_reason_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert kernels.find() == (None, "no CUDA here: torch does what the kernels would do")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(kernels, "LIBRARY", tmp_path / "tandem_kernels.so")
+    found, why = kernels.find()
+    assert found is None and "kernels are not built (python jetson/setup_kernels.py" in why
+    kernels.LIBRARY.write_text("no library")
+    found, why = kernels.find()
+    assert found is None and "kernels do not load" in why
+
+
+@pytest.mark.slow
+def test_nvcc_compiles_them_for_two_gpus_and_a_machine_without_one_says_so(tmp_path, monkeypatch):
+    try:
+        nvcc = setup_kernels.compiler()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    chosen = setup_kernels.architectures(nvcc, "1,87,90")
+    assert chosen == ["87", "90"]
+    said = setup_kernels.device(nvcc, chosen, tmp_path / "tandem_kernels.so")
+    spilled = [line for line in said.splitlines() if "bytes spill stores" in line]
+    assert len(spilled) == 2 * 17 and all(" 0 bytes spill stores" in line for line in spilled)
+    built = kernels.Kernels(tmp_path / "tandem_kernels.so")
+    assert built.device == "cuda"
+    with pytest.raises(ValueError, match="these kernels want cuda tensors; got cpu"):
+        built.pointer(words(KEYS), torch.int32)
+    if torch.cuda.is_available():
+        return
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: ctypes.c_void_p)
+    monkeypatch.setattr(ctypes.c_void_p, "cuda_stream", None, raising=False)
+    with pytest.raises(RuntimeError, match="tandem_random did not run: CUDA error 35, CUDA driver"):
+        built.call("tandem_random", 0, None, None, None, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["build_ext", "--inplace"], "no nvcc in CUDA_HOME, PATH or /usr/local/cuda"),
+        (["build_ext", "--inplace", "--host"], "no C++ compiler: c++, g++ or clang++"),
+    ],
+)
+def test_without_a_compiler_the_build_ends_in_a_line(monkeypatch, words, message):
+    import runpy
+    import sys
+
+    monkeypatch.setattr(sys, "argv", ["setup_kernels.py", *words])
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path("jetson/setup_kernels.py", run_name="__main__")
+    assert message in str(end.value)
