@@ -3,7 +3,8 @@
     ddim, heun, dpm2m      (predict, schedule, keys, x, i, memory) -> (x, memory)
 
 predict: (x, i) -> out f32[B, H, W, C]. schedule has alpha, sigma, dalpha, dsigma f32[S + 1], and
-`split`. Sources are named in diffusion/solvers.py.
+`split`. Sources are named in diffusion/solvers.py. x may be a torch tensor as well, but for
+ddim's noise.
 """
 
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def ddim(predict, l, keys, x, i, memory, eta=0.0, clip=None):
     """DDIM; eta = 1 is DDPM's ancestral step."""
     x0, eps = l.split(predict(x, i), x, i)
     if clip:
-        x0 = np.clip(x0, -clip, clip)
+        x0 = x0.clip(-clip, clip)
         eps = (x - l.alpha[i] * x0) / l.sigma[i]
     alpha, sigma = l.alpha[i + 1], l.sigma[i + 1]
     if eta == 0.0:
@@ -75,7 +76,7 @@ def dpm2m(predict, l, keys, x, i, memory, clip=None):
     """DPM-Solver++(2M); memory: x_0 and log(alpha / sigma) of the step before, or None."""
     x0, _ = l.split(predict(x, i), x, i)
     if clip:
-        x0 = np.clip(x0, -clip, clip)
+        x0 = x0.clip(-clip, clip)
     with np.errstate(divide="ignore"):
         half_log_snr = np.log(l.alpha[i : i + 2] / l.sigma[i : i + 2])
     here, then = half_log_snr

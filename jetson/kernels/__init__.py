@@ -11,7 +11,6 @@ import ctypes
 from ctypes import c_char_p, c_float, c_int, c_void_p
 from pathlib import Path
 
-import numpy as np
 import torch
 
 LIBRARY = Path(__file__).with_name("tandem_kernels.so")
@@ -122,15 +121,13 @@ class Kernels:
         )  # fmt: skip
         return total, out
 
-    def unmask(self, logits, x, by, step, *, silent, order, draw="inverse"):
-        """One step of masked text: x i64[B, L] changes in place, as jetson/solvers.py has it.
+    def unmask(self, logits, x, by, step):
+        """One step of masked text: x i64[B, L] changes in place, as jetson/unmask.py has it.
 
         Args:
             logits: [B, L, V], float or half; read once, and those of places that are not drawn
                 never.
-            by: a Chances. step: i32[1], of this step.
-            silent: (mask_id, pad_id), which are never said.
-            order: one of ORDERS. draw: one of DRAWS, as diffusion/tokens.py has them.
+            by: a reveal.Fused. step: i32[1], the number of this step.
         """
         (rows, length, size), i32, f32 = logits.shape, torch.int32, torch.float32
         if size > MOST_IDS or x.shape != (rows, length):
@@ -139,26 +136,10 @@ class Kernels:
                 f"got {list(logits.shape)}"
             )
         self.call(
-            "tandem_unmask", logits.dtype == torch.float16, DRAWS.index(draw), ORDERS.index(order),
+            "tandem_unmask", logits.dtype == torch.float16,
+            DRAWS.index(by.draw), ORDERS.index(by.order),
             self.pointer(logits, f32, torch.float16), self.pointer(x, torch.int64),
             self.pointer(by.keys, i32), self.pointer(step, i32), self.pointer(by.kept, f32),
             self.pointer(by.temperature, f32), self.pointer(by.tokens, i32),
-            self.pointer(by.said, f32), rows, length, size, *silent,
+            self.pointer(by.said, f32), rows, length, size, *by.silent,
         )  # fmt: skip
-
-
-class Chances:
-    """What `unmask` reads besides logits, and its work space, in device memory.
-
-    Attributes:
-        keys: i32[B, 2], the bits of u32: of the steps, a row each.
-        kept: f32[S], P(hidden after a step | hidden before). temperature: f32[1].
-    """
-
-    def __init__(self, keys, kept, temperature, length, device):
-        put = lambda a, dtype: torch.from_numpy(np.ascontiguousarray(a).view(dtype)).to(device)
-        self.keys = put(keys, np.int32)
-        self.kept = put(np.asarray(kept, np.float32), np.float32)
-        self.temperature = torch.full((1,), float(temperature), device=device)
-        self.tokens = torch.zeros(len(keys), length, dtype=torch.int32, device=device)
-        self.said = torch.zeros(len(keys), length, device=device)

@@ -1,0 +1,170 @@
+"""A whole generation as one CUDA graph, recorded once and replayed for every seed.
+
+    write = Text(package, network(package, "fp16"), batch=1)    # S x [network, solver's step]
+    write(np.arange(1), known, seed=7)                          # as draw.tokens
+    paint = Images(package, network(package), batch=4)
+    paint(np.arange(4), labels, seed=7)                         # as draw.images
+
+Step by step a network is 140 to 200 launches, and a Jetson's CPU takes longer over them than its
+GPU over the work. A graph is one launch. What differs from sample to sample (keys, given ids,
+classes, temperature, guidance) lies in device memory and is overwritten before the replay.
+
+A body is a function (x, modulation f32[B, M]) -> out of tensors that only queues work on torch's
+current stream, at fixed addresses: `network` here, or an engine's enqueue. Without CUDA, or where
+a body cannot be captured, the same steps run one by one, and `why` says so in a line.
+"""
+
+import numpy as np
+import torch
+
+from jetson import draw, kernels, models, solvers, threefry, unmask
+from jetson.reveal import Fused, Plain
+
+
+def device():
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def network(package, precision="fp32", where=None):
+    """The body by torch."""
+    from safetensors.numpy import load_file
+
+    fields = dict(package.config["network"])
+    made = models.create(fields.pop("name"), **fields)
+    models.load(made, load_file(package.folder / "params.safetensors"))
+    return (models.halved(made) if precision == "fp16" else made).to(where or device()).body
+
+
+def recorded(run, where):
+    """(a function that does what run() does, "" or why it is run() itself)."""
+    if torch.device(where).type != "cuda":
+        return run, "no CUDA graph: no CUDA here; steps run one by one"
+    try:
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):  # libraries allocate and choose at the first call
+            run()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            run()
+    except RuntimeError as error:
+        return run, f"no CUDA graph: {str(error).splitlines()[0]}; steps run one by one"
+    return graph.replay, ""
+
+
+class Text:
+    """Masked text, in batches of one size.
+
+    Args:
+        package: package.Package of text. body: see above.
+        noise: one of kernels.DRAWS; "gumbel" wants the kernels.
+        library: kernels.Kernels, or None: torch does the solver's step.
+        knobs: of draw.KNOBS, in place of the config's.
+
+    Raises:
+        ValueError: a knob that only draw.tokens knows, or "gumbel" without kernels.
+    """
+
+    def __init__(self, package, body, batch, *, noise="inverse", library=None, where=None, **knobs):
+        config, where = package.config, where or device()
+        if library is None and noise != "inverse":
+            raise ValueError(f"{noise} noise is drawn by the kernels alone: {kernels.BUILD}")
+        own = draw.text_knobs(package, knobs)
+        self.order, self.temperature = own.pop("solver"), own.pop("temperature")
+        strange = [k for k in own if own[k] != draw.KNOBS[k][0]]
+        if strange or self.order not in kernels.ORDERS or not self.temperature > 0:
+            raise ValueError(
+                f"a captured generation knows solver {', '.join(kernels.ORDERS)} and a temperature "
+                f"above 0; got {self.order}, {self.temperature}"
+                + "".join(f", {k} {own[k]}" for k in strange)
+            )
+        _, levels = draw.picked(package)
+        self.count = len(levels.alpha) - 1
+        kept = [unmask.kept_hidden(levels, i, i + 1) for i in range(self.count)]
+        silent, (length,) = (config["mask_id"], config["pad_id"]), config["shape"]
+        common = (batch, length, kept, self.order, silent, where)
+        self.step = Fused(library, *common, noise) if library else Plain(*common)
+        self.body, self.mask_id = body, config["mask_id"]
+        self.x = torch.zeros(batch, length, dtype=torch.int64, device=where)
+        self.modulation = torch.from_numpy(package.schedule["modulation"][:, :1]).to(where)
+        self.replay, self.why = recorded(self.run, where)
+
+    @torch.inference_mode()
+    def run(self):
+        for i in range(self.count):
+            out = self.body(self.x, self.modulation[i].expand(len(self.x), -1))
+            self.step(out, self.x, i)
+
+    def __call__(self, index, known, *, seed=0, temperature=None):
+        """i64[B, L]; see draw.tokens. temperature: None: that of the knobs."""
+        self.step.fill(draw.keys(seed, index)[1], temperature or self.temperature)
+        self.x.copy_(torch.from_numpy(np.where(known < 0, self.mask_id, known)))
+        self.replay()
+        return self.x.cpu().numpy()
+
+
+class Images:
+    """Images, in batches of one size; a guided body sees twice as many.
+
+    Args:
+        solver: a key of solvers.SOLVERS; None: the config's.
+        guided: two evaluations a step, for scales other than 1; None: where there are classes.
+
+    Raises:
+        ValueError: no such solver, or DDIM with eta: its noise is drawn step by step.
+    """
+
+    def __init__(self, package, body, batch, *, solver=None, guided=None, where=None):
+        config, where = package.config, where or device()
+        sampler, self.package, self.body = config["sampler"], package, body
+        rows, self.levels = draw.picked(package)
+        name, clip = solver or sampler["solver"], {"clip": sampler["clip"]}
+        knobs = {"ddim": clip, "dpm2m": clip, "heun": {"times": package.schedule["times"][rows]}}
+        if name not in knobs:
+            raise ValueError(f"no solver {name!r} in a graph; there are {', '.join(knobs)}")
+        if name == "ddim" and sampler["eta"]:
+            raise ValueError("a captured ddim has no eta: python jetson/inference.py draws it")
+        self.knobs, self.solver = knobs[name], solvers.SOLVERS[name]
+        self.guided = bool(config["num_classes"]) if guided is None else guided
+        self.cfg_scale = sampler["cfg_scale"] if self.guided else 1.0
+        put = lambda a: torch.from_numpy(np.asarray(a)).to(where)
+        self.x = put(np.zeros((batch, *config["shape"]), np.float32))
+        self.columns = put(np.zeros(batch * (1 + self.guided), np.int64))
+        self.scale = put(np.ones(1, np.float32))
+        self.modulation = put(package.schedule["modulation"])
+        self.replay, self.why = recorded(self.run, where)
+
+    def predict(self, x, i):
+        rows = self.modulation[i].index_select(0, self.columns)
+        if not self.guided:
+            return self.body(x, rows).float()
+        with_class, free = self.body(torch.cat([x, x]), rows).float().chunk(2)
+        return free + self.scale * (with_class - free)
+
+    @torch.inference_mode()
+    def run(self):
+        x, memory = self.x, None
+        for i in range(len(self.levels.alpha) - 1):
+            x, memory = self.solver(self.predict, self.levels, None, x, i, memory, **self.knobs)
+        self.x.copy_(x)
+
+    def __call__(self, index, labels, *, seed=0, scale=None):
+        """f32[B, H, W, C]; see draw.images.
+
+        Raises:
+            ValueError: a class that was not exported, or a scale without guidance.
+        """
+        scale = self.cfg_scale if scale is None else scale
+        if not self.guided and scale != 1.0:
+            raise ValueError(f"recorded without guidance: --cfg_scale wants 1; got {scale}")
+        none = np.full(len(labels), self.package.config["num_classes"])
+        asked = np.concatenate([labels, none]) if self.guided else np.asarray(labels)
+        self.package.modulation(0, asked)  # refuses strange ones
+        columns = np.searchsorted(self.package.schedule["labels"], asked)
+        self.columns.copy_(torch.from_numpy(columns))
+        noise = threefry.normal(draw.keys(seed, index)[0], tuple(self.x.shape[1:]))
+        self.x.copy_(torch.from_numpy(self.levels.sigma[0] * noise))
+        self.scale.fill_(float(scale))
+        self.replay()
+        return self.x.cpu().numpy()
