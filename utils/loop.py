@@ -76,28 +76,19 @@ def update(loss_fn, tx, *, ema_decay, ema_warmup=True, accumulate=1, mode="pmap"
         loss_fn: (params, key, batch) -> (f32[], metrics), means over the examples given.
         tx: an optax transformation.
         ema_decay, ema_warmup: see train_state.averaged.
-        accumulate: micro-batches a step; in pmap one all-reduce whatever it is.
+        accumulate: micro-batches a step; gradients are shared once whatever it is.
         mode: pmap, fsdp.
 
-    The batch is this process's rows of the global batch.
+    The batch is this process's rows of the global batch. The step has `lower`, as what jax.jit
+    returns has.
     """
+    over_devices, executor = MODES[mode]
     grad = jax.grad(loss_fn, has_aux=True)
-    over_devices, parted, executor = MODES[mode]
+    means = over_devices(in_parts(grad, accumulate), accumulate)
 
     def step(state, batch):
         key = jax.random.fold_in(state.key, state.step)
-        one = lambda part: grad(state.params, key, part)
-        if accumulate == 1:
-            grads, metrics = one(batch)
-        else:  # every accumulate-th example, so that each part is spread over all devices
-            part = lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1)
-            parts = parted(jax.tree.map(part, batch))
-            total = jax.eval_shape(one, jax.tree.map(lambda x: x[0], parts))
-            total = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), total)
-            add = lambda sums, part: (jax.tree.map(jnp.add, sums, one(part)), None)
-            total, _ = jax.lax.scan(add, total, parts)
-            grads, metrics = jax.tree.map(lambda x: x / accumulate, total)
-        grads, metrics = over_devices((grads, metrics))
+        grads, metrics = means(state.params, key, batch)
         updates, opt = tx.update(grads, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = averaged(state.ema, params, state.step + 1.0, decay=ema_decay, warmup=ema_warmup)
@@ -108,17 +99,70 @@ def update(loss_fn, tx, *, ema_decay, ema_warmup=True, accumulate=1, mode="pmap"
     return executor(step)
 
 
+def in_parts(grad, accumulate):
+    """The same means (params, key, batch) -> ..., by way of micro-batches."""
+    if accumulate == 1:
+        return grad
+
+    def means(params, key, batch):
+        one = lambda part: grad(params, key, part)
+        parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
+        total = jax.eval_shape(one, jax.tree.map(lambda x: x[0], parts))
+        total = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), total)
+        add = lambda sums, part: (jax.tree.map(jnp.add, sums, one(part)), None)
+        total, _ = jax.lax.scan(add, total, parts)
+        return jax.tree.map(lambda x: x / accumulate, total)
+
+    return means
+
+
+def reduced(means, accumulate):
+    """Of one device's rows -> of all rows, on each device."""
+    return lambda *args: jax.lax.pmean(means(*args), "data")
+
+
+def scattered(means, accumulate):
+    """Of all rows, gradients cut as the parameters are.
+
+    One batch is XLA's to part: it gathers each array of parameters where it is used. Micro-batches
+    it would have shared out one by one. So each device goes through its own, with whole parameters
+    and whole gradients for the time, and only then is the sum scattered.
+    """
+    if accumulate == 1:
+        return means
+
+    def over_all(params, key, batch):
+        cuts = jax.tree.map(lambda placed: placed.spec, shardings(params, "fsdp"))
+
+        def here(params, key, batch):
+            grads, metrics = means(params, key, batch)
+            return jax.tree.map(scatter, grads, cuts), jax.lax.pmean(metrics, "data")
+
+        return jax.shard_map(
+            here, mesh=mesh(), in_specs=(P(), P(), P("data")), out_specs=(cuts, P()),
+            check_vma=False,
+        )(params, key, batch)  # fmt: skip
+
+    return over_all
+
+
+def scatter(grad, cut):
+    """This device's part of the mean over devices; all of it where nothing is cut."""
+    if "data" not in cut:
+        return jax.lax.pmean(grad, "data")
+    axis = tuple(cut).index("data")
+    total = jax.lax.psum_scatter(grad, "data", scatter_dimension=axis, tiled=True)
+    return total / jax.device_count()
+
+
 def pmapped(step):
     """`step` on each device, with its share of the rows."""
     run = jax.pmap(
         step, axis_name="data", in_axes=(None, 0), out_axes=(None, None), donate_argnums=0
     )
     devices = jax.local_device_count()
-
-    def shared(state, batch):
-        return run(state, {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in batch.items()})
-
-    return shared
+    share = lambda x: x.reshape(devices, -1, *x.shape[1:])
+    return fed(run, lambda batch: jax.tree.map(share, batch))
 
 
 def partitioned(step):
@@ -130,22 +174,23 @@ def partitioned(step):
         held = jax.lax.with_sharding_constraint(state, shardings(state, "fsdp"))
         return held, jax.lax.with_sharding_constraint(metrics, whole)
 
-    run = jax.jit(kept, donate_argnums=0)
+    together = functools.partial(jax.make_array_from_process_local_data, rows)
+    return fed(jax.jit(kept, donate_argnums=0), lambda batch: jax.tree.map(together, batch))
+
+
+def fed(run, share):
+    """`run` on what `share` makes of the batch of this process."""
 
     def shared(state, batch):
-        together = functools.partial(jax.make_array_from_process_local_data, rows)
-        return run(state, jax.tree.map(together, batch))
+        return run(state, share(batch))
 
+    shared.lower = lambda state, batch: run.lower(state, share(batch))
     return shared
 
 
-def spread_parts(parts):
-    return jax.lax.with_sharding_constraint(parts, NamedSharding(mesh(), P(None, "data")))
-
-
-MODES = {  # how sums become those over all devices, how micro-batches are placed, what runs a step
-    "pmap": (lambda tree: jax.lax.pmean(tree, "data"), lambda parts: parts, pmapped),
-    "fsdp": (lambda tree: tree, spread_parts, partitioned),
+MODES = {  # how means over rows become those over all devices' rows, what runs a step
+    "pmap": (reduced, pmapped),
+    "fsdp": (scattered, partitioned),
 }
 
 
