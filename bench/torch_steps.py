@@ -23,11 +23,7 @@ def training(work, steps: int, platform: str, compiled: bool):
     import torch
 
     config, _, batch = work()
-    if platform != "cpu" and not (platform == "gpu" and torch.cuda.is_available()):
-        raise ImportError(f"this torch is not made for a {platform}")
-    device = "cuda" if platform == "gpu" else "cpu"
-    torch.manual_seed(0)
-    torch.set_default_device(device)  # the networks make waves and masks as they run
+    device = on(platform)
     network = fused(mirror(config))
     loss = partial(LOSSES[config.model.name], network)
     step = stepping(network, torch.compile(loss) if compiled else loss, config)
@@ -36,6 +32,24 @@ def training(work, steps: int, platform: str, compiled: bool):
         for _ in range(steps):
             found = step({k: torch.as_tensor(v).to(device) for k, v in batch.items()})
         return float(found)
+
+    return measured(run, device)
+
+
+def on(platform: str) -> str:
+    """Torch's name of such a device, where all that is made from now on lies."""
+    import torch
+
+    if platform != "cpu" and not (platform == "gpu" and torch.cuda.is_available()):
+        raise ImportError(f"this torch is not made for a {platform}")
+    device = "cuda" if platform == "gpu" else "cpu"
+    torch.manual_seed(0)
+    torch.set_default_device(device)  # the networks make waves and masks as they run
+    return device
+
+
+def measured(run, device: str):
+    import torch
 
     if device == "cuda":
         run.memory = lambda: torch.cuda.max_memory_allocated() / 2**20
