@@ -9,6 +9,7 @@ from diffusion.embedding import Embedding, rounding, straight_gamma, warped
 from diffusion.evidence import informed
 from diffusion.gaussian import TARGETS, WEIGHTS, Gaussian
 from diffusion.given import held, visible
+from diffusion.guesses import later
 from diffusion.guidance import autoguided, guided, prompted
 from diffusion.loss import diffusion_loss, logit_normal, loss_at, stratified, uniform
 from diffusion.masked import Masked, everywhere, unprojected
@@ -37,8 +38,8 @@ __all__ = [
     "Dpm2m", "Embedding", "Expert", "FirstHitting", "Gaussian", "Heun", "Masked", "NextToken",
     "Openings", "Ordered", "Remask", "Resample", "Rewrite", "Sparse", "Uniform",
     "allowed", "autoguided", "believed", "blended", "candidates", "clock", "diffusion_loss",
-    "draws", "everywhere", "guided", "held", "informed", "likeliest", "logit_normal", "loss_at",
-    "once", "predictor", "prompted", "ranked", "remembering", "rounding", "sample", "shifted",
-    "straight_gamma", "stratified", "temperature", "told", "top_k", "top_p", "twice", "uniform",
-    "unigram", "unprojected", "visible", "warped",
+    "draws", "everywhere", "guided", "held", "informed", "later", "likeliest", "logit_normal",
+    "loss_at", "once", "predictor", "prompted", "ranked", "remembering", "rounding", "sample",
+    "shifted", "straight_gamma", "stratified", "temperature", "told", "top_k", "top_p", "twice",
+    "uniform", "unigram", "unprojected", "visible", "warped",
 ]  # fmt: skip

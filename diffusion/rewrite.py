@@ -11,6 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from diffusion import draws, survival
+from diffusion.guesses import mapped
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,8 +54,8 @@ class Rewrite:
 
         def asked(x, level):
             hidden = survival.invert(process.schedule, (x == process.mask_id).mean(-1))
-            logits = predict(x, jnp.where(first, level, hidden))
-            return jnp.where(first, logits, self.power * logits)
+            louder = lambda logits: jnp.where(first, logits, self.power * logits)
+            return mapped(predict(x, jnp.where(first, level, hidden)), louder)
 
         now, then = jnp.where(first, left(t), 1e-3), jnp.where(left(s) > 1e-4, left(s), 0.0)
         x, inner = self.inner.step(process, asked, keys_inner, x, now, then, inner)

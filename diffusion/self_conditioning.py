@@ -35,7 +35,7 @@ def twice(apply, show, share=0.5):
     """
 
     def asked(params, x, t, cond, keys=None):
-        plain = {k: v for k, v in cond.items() if k not in ("readout", "places")}
+        plain = {k: v for k, v in cond.items() if k not in ("readout", "later", "places")}
         alone, keys_coin = show(x, t, None), None
         if keys is not None:
             keys, keys_coin = draws.split(keys)

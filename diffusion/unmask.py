@@ -12,7 +12,8 @@ has a clamp for them.
 Draws are exact in float32. One categorical draw over "stay hidden, or become one of V tokens"
 is not: float32 uniforms cut the Gumbel tail at 2^-24, which at V = 8192 and 1024 steps loses a
 quarter of the reveals and a nat of the tokens' entropy (arXiv:2409.02908, sec. 4). So first
-comes a coin for the reveal, and then a token by inverse CDF from one uniform.
+comes a coin for the reveal, and then a token by inverse CDF from one uniform; and where the coin
+says no, no logits are needed (guesses.py).
 """
 
 from collections.abc import Callable
@@ -23,27 +24,9 @@ import jax
 import jax.numpy as jnp
 
 from diffusion import draws, survival
+from diffusion.guesses import MANY, everywhere, guess
 from diffusion.schedules import levels
-from diffusion.tokens import Filter, categorical, filtered
-
-SPARE = 1e3  # nats that a token costs more than any other once the filters have ruled it out
-
-
-def guess(process, predict, keys, x, t, filters, language=None):
-    """A token for every place, i32[B, L], and the unfiltered logits f32[B, L, V].
-
-    With a language the tokens fit together with those that show, in one row that it accepts.
-    Filters are wishes then: where they leave nothing that fits, the network's own probabilities
-    decide.
-    """
-    logits = process.speakable(predict(x, t))
-    u = draws.uniform(keys, x.shape[1:])
-    kept = filtered(logits, filters)
-    if language is None:
-        return categorical(u, kept), logits
-    log_p, left = jax.nn.log_softmax(logits), jax.nn.log_softmax(kept)
-    known = jnp.where(x == process.mask_id, -1, x)
-    return language.draw(u, jnp.where(left > -jnp.inf, left, log_p - SPARE), known), logits
+from diffusion.tokens import Filter
 
 
 def kept_hidden(process, t, s):
@@ -70,9 +53,10 @@ class Ancestral:
 
     def step(self, process, predict, keys, x, t, s, memory):
         keys_token, keys_reveal = draws.split(keys)
-        tokens, _ = guess(process, predict, keys_token, x, t, self.filters, self.language)
         reveal = draws.uniform(keys_reveal, x.shape[1:]) >= kept_hidden(process, t, s)
-        return jnp.where((x == process.mask_id) & reveal, tokens, x), memory
+        reveal &= x == process.mask_id
+        tokens, _ = guess(process, predict, keys_token, x, t, self, reveal)
+        return jnp.where(reveal, tokens, x), memory
 
 
 def entropy(logits):
@@ -128,19 +112,28 @@ class Ordered:
 
     def step(self, process, predict, keys, x, t, s, memory):
         keys_token, keys_order, keys_coin = draws.split(keys, 3)
-        tokens, logits = guess(process, predict, keys_token, x, t, self.filters, self.language)
         hidden = x == process.mask_id
         total = hidden.sum(-1)
         stay = jnp.floor(total * kept_hidden(process, t, s) + draws.uniform(keys_coin))
         u = draws.uniform(keys_order, x.shape[1:])
-        order = ORDERS[self.order] if isinstance(self.order, str) else self.order
-        scores = order(logits, jnp.where(hidden, tokens, x))
+
+        def first(scores):
+            rank = jnp.argsort(jnp.argsort(jnp.where(hidden, -scores, jnp.inf), axis=-1), axis=-1)
+            return hidden & (rank < (total - stay)[:, None])
+
         if self.order == "random":
-            scores = u
-        elif self.noise:
+            reveal = first(u)
+            tokens, _ = guess(process, predict, keys_token, x, t, self, reveal)
+            return jnp.where(reveal, tokens, x), memory
+        if isinstance(self.order, str):
+            order = ORDERS[self.order]
+        else:  # it may look at all places at once
+            order, ask = self.order, predict
+            predict = lambda x, t: everywhere(ask(x, t), x.shape)
+        tokens, scores = guess(process, predict, keys_token, x, t, self, hidden, order, parts=MANY)
+        if self.noise:
             scores = scores - self.noise * t * jnp.log(-jnp.log(jnp.maximum(u, 1e-7)))
-        rank = jnp.argsort(jnp.argsort(jnp.where(hidden, -scores, jnp.inf), axis=-1), axis=-1)
-        return jnp.where(hidden & (rank < (total - stay)[:, None]), tokens, x), memory
+        return jnp.where(first(scores), tokens, x), memory
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -181,7 +174,6 @@ class Remask:
         keys_token, keys_coin = draws.split(keys)
         if self.strategy == "loop":
             t, s = self.looped(t), self.looped(s)
-        tokens, _ = guess(process, predict, keys_token, x, t, self.filters, self.language)
         now, then = levels(process.schedule, t), levels(process.schedule, s)
         most = jnp.minimum(then.sigma / jnp.maximum(now.alpha, 1e-12), 1.0)
         sigma = self.amount * most if self.strategy == "rescale" else jnp.minimum(self.amount, most)
@@ -191,8 +183,10 @@ class Remask:
         reveal = (then.alpha - (1.0 - sigma) * now.alpha) / now.sigma
         reveal = jnp.where(s > 0, reveal, 1.0)
         u = draws.uniform(keys_coin, x.shape[1:])
-        shown = jnp.where(u < sigma, process.mask_id, x)
-        return jnp.where(x == process.mask_id, jnp.where(u < reveal, tokens, x), shown), memory
+        hidden = x == process.mask_id
+        again, reveal = ~hidden & (u < sigma), hidden & (u < reveal)
+        tokens, _ = guess(process, predict, keys_token, x, t, self, reveal)
+        return jnp.where(reveal, tokens, jnp.where(again, process.mask_id, x)), memory
 
     def looped(self, t):
         """The level at each moment t: 1 to `level`, `level`, `level` to 0."""
@@ -223,10 +217,10 @@ class FirstHitting:
         hidden = x == process.mask_id
         rate = memory * draws.uniform(keys_time) ** (1.0 / jnp.maximum(hidden.sum(-1), 1))
         time = survival.invert(process.schedule, rate)
-        tokens, _ = guess(process, predict, keys_token, x, time, self.filters, self.language)
         place = jnp.where(hidden, draws.uniform(keys_place, x.shape[1:]), -1.0).argmax(-1)
-        reveal = (jnp.arange(x.shape[1]) == place[:, None]) | (s <= 0)
-        return jnp.where(hidden & reveal, tokens, x), rate
+        reveal = hidden & ((jnp.arange(x.shape[1]) == place[:, None]) | (s <= 0))
+        tokens, _ = guess(process, predict, keys_token, x, time, self, reveal)
+        return jnp.where(reveal, tokens, x), rate
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

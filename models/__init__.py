@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from models import bilateral, dit, transformer, unet
+from models import bilateral, dit, later, transformer, unet
 
 MODULES = {
     "dit": (dit.DiT, dit.PRESETS),
@@ -23,7 +23,7 @@ class Model(NamedTuple):
     init:  (key, x_t, t, cond) -> params
     apply: (params, x_t, t, cond, keys=None) -> out.  x_t: a state [B, ...]; t: f32[B];
            cond: dict of arrays with leading B, {} for none; keys: key[B] while training
-           (dropout), None otherwise.
+           (dropout), None otherwise. With "later" in cond a transformer hands over a `Later`.
     past:  (batch, length) -> the memory of a network that has seen nothing, for cond["past"];
            None if it can keep none. See transformer.
     """
@@ -65,7 +65,8 @@ def create(name: str, preset: str | None = None, **fields) -> Model:
         return module.init(key, x, t, cond)["params"]
 
     def apply(params, x, t, cond, keys=None):
-        return module.apply({"params": params}, x, t, cond, keys)
+        run = lambda x, cond: module.apply({"params": params}, x, t, cond, keys)
+        return later.split(run, x, cond) if "later" in cond else run(x, cond)
 
     return Model(init, apply, getattr(module, "past", None))
 

@@ -40,13 +40,21 @@ class Memory(NamedTuple):
         return self._replace(keys=put(self.keys, k), values=put(self.values, v))
 
 
+class Ready(NamedTuple):
+    """What attention is made of, heads apart: dtype[B, L, N, D / N] each."""
+
+    q: jax.Array
+    k: jax.Array
+    v: jax.Array
+
+
 class Attention(nn.Module):
     """Every place of x sees every other or, if causal, itself and those before it.
 
-    With a memory, x is the one place at memory.place; it is written down and sees what is there.
-    Returns (y like x, memory).
+    In two halves: `ready` makes queries, keys and values, `look` what comes of them.
     """
 
+    width: int
     num_heads: int
     rope: bool
     causal: bool
@@ -54,22 +62,34 @@ class Attention(nn.Module):
     implementation: str
     dtype: Any
 
-    @nn.compact
-    def __call__(self, x, mask, bias, memory, layer):
-        dense = lambda n, name: nn.Dense(n, kernel_init=layers.xavier, dtype=self.dtype, name=name)
-        qkv = dense(3 * x.shape[-1], "qkv")(x)
+    def setup(self):
+        dense = lambda n: nn.Dense(n, kernel_init=layers.xavier, dtype=self.dtype)
+        self.qkv, self.out = dense(3 * self.width), dense(self.width)
+        if self.qk_norm:
+            self.q_norm, self.k_norm = (nn.RMSNorm(dtype=self.dtype) for _ in range(2))
+
+    def ready(self, x, memory, layer):
+        """(Ready, memory) of x [B, L, D]. With a memory, x is the one place at memory.place; it is
+        written down, and keys and values are those of all places."""
+        qkv = self.qkv(x)
         q, k, v = jnp.split(qkv.reshape(*x.shape[:-1], 3 * self.num_heads, -1), 3, axis=-2)
         if self.qk_norm:
-            q = nn.RMSNorm(dtype=self.dtype, name="q_norm")(q)
-            k = nn.RMSNorm(dtype=self.dtype, name="k_norm")(k)
+            q, k = self.q_norm(q), self.k_norm(k)
         if self.rope:
             start = memory.place if memory else 0
             q, k = places.rotate(q, start), places.rotate(k, start)
-        causal, implementation = self.causal, self.implementation
         if memory:
             memory = memory.write(layer, k, v)
             k, v = memory.keys[layer], memory.values[layer]
-            causal = False  # the mask says which places have been seen
-            implementation = "xla"  # one query: there is no large matrix for a kernel to avoid
-        y = layers.attend(q, k, v, implementation, mask=mask, bias=bias, causal=causal)
-        return dense(x.shape[-1], "out")(y.reshape(x.shape)), memory
+        return Ready(q, k, v), memory
+
+    def look(self, ready, mask, bias, alone=False):
+        """dtype[B, M, D] of M queries. alone: each of them sees all that the mask lets it."""
+        y = layers.attend(
+            *ready,
+            "xla" if alone else self.implementation,  # no large matrix for a kernel to avoid
+            mask=mask,
+            bias=bias,
+            causal=self.causal and not alone,
+        )
+        return self.out(y.reshape(*y.shape[:2], self.width))

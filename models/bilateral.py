@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from models import layers
+from models.later import Unfinished
 from models.transformer import Transformer
 
 
@@ -32,7 +33,7 @@ class Bilateral(Transformer):
 
     def embedded(self, x, c):
         d = self.hidden_size
-        table = nn.Embed(self.vocab_size, d, embedding_init=layers.small, name="embed")
+        table = self.table()
         h = table(x.ids).astype(self.dtype)
         if c is not None:
             h = (
@@ -53,6 +54,11 @@ class Bilateral(Transformer):
         flat = h.reshape(len(h), -1, h.shape[-1])
         flat, memory = super().blocks(x, flat, c, mask, memory, keys, bias=paid)
         return self.read(flat.reshape(h.shape), x.probs), memory
+
+    def unfinished(self, x, h, c, mask):
+        if not self.full:
+            return super().unfinished(x, h, c, mask)
+        return Unfinished(self.blocks(x, h, c, mask, None, None)[0], c, None, None)
 
     def read(self, h, probs):
         """One vector a place, of its slots: their mean, and what a learned query finds."""

@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from models import layers, places
-from models.attention import Attention, Memory
+from models.attention import Memory
+from models.block import Block, Midway
+from models.later import Unfinished
 
 
 def size(hidden_size, depth, num_heads, d_ff):
@@ -87,55 +89,6 @@ class Level(nn.Module):
         return c.astype(self.dtype)
 
 
-class Block(nn.Module):
-    """Pre-norm; with a condition adaLN-Zero, which starts as the identity.
-
-    It hands on (x, memory); the memory may be None.
-    """
-
-    num_heads: int
-    d_ff: int
-    adaptive: bool
-    rope: bool
-    causal: bool
-    qk_norm: bool
-    attention: str
-    dropout: float
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, state, number, c, mask, bias, keys):
-        x, memory = state
-        keys_a = keys_m = None
-        if keys is not None:
-            keys_a, keys_m = (
-                jax.vmap(lambda k, n=n: jax.random.fold_in(k, 2 * number + n))(keys) for n in (0, 1)
-            )
-        norm_a, gate_a, norm_m, gate_m = self.norms(x.shape[-1], c)
-        dense = lambda n, name: nn.Dense(n, kernel_init=layers.xavier, dtype=self.dtype, name=name)
-        attention = Attention(
-            self.num_heads, self.rope, self.causal, self.qk_norm, self.attention, self.dtype,
-            name="attention",
-        )  # fmt: skip
-        h, memory = attention(norm_a(x), mask, bias, memory, number)
-        x = x + gate_a(layers.dropout(keys_a, h, self.dropout))
-        h = dense(x.shape[-1], "down")(nn.gelu(dense(self.d_ff, "up")(norm_m(x))))
-        return x + gate_m(layers.dropout(keys_m, h, self.dropout)), memory
-
-    def norms(self, width, c):
-        """(norm, gate) before and after each of the two branches, as functions."""
-        if not self.adaptive:
-            norm = lambda name: nn.LayerNorm(dtype=self.dtype, name=name)
-            same = lambda h: h
-            return norm("norm_a"), same, norm("norm_m"), same
-        dense = nn.Dense(6 * width, kernel_init=layers.zeros, dtype=self.dtype, name="modulation")
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = jnp.split(dense(nn.silu(c)), 6, -1)
-        return (
-            lambda h: layers.modulate(h, shift_a, scale_a), lambda h: gate_a[:, None] * h,
-            lambda h: layers.modulate(h, shift_m, scale_m), lambda h: gate_m[:, None] * h,
-        )  # fmt: skip
-
-
 class Transformer(nn.Module):
     """Ids i32[B, L], candidates (`ids` i32[B, L, K] with `probs` f32[B, L, K]) or vectors
     f32[B, L, D] -> logits f32[B, L, features].
@@ -145,6 +98,8 @@ class Transformer(nn.Module):
         label      i32[B]: a class, num_classes for none
         places     i32[B, M]: logits are wanted at these places of each row, f32[B, M, features]
         readout    anything: a Readout is wanted in place of logits, see diffusion.masked
+        later      anything: an Unfinished is wanted. It may come in again in place of x, with
+                   `places`, and logits f32[B, M, features] come out, at little cost if M is small
         past       what `past` gives, or what came back for the place before; x i32[B, 1] (or
                    f32[B, 1, D]) is then what stands at `place` i32[], and (logits, past) come
                    back. mask is over all the places that past has room for.
@@ -192,6 +147,8 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(self, x, t, cond, keys=None):
+        if isinstance(x, Unfinished):
+            return self.finished(x.at(cond["places"]))
         memory = Memory(*cond["past"], cond["place"]) if "past" in cond else None
         length = memory.length if memory else jax.tree.leaves(x)[0].shape[1]
         self.check(x, length, memory)
@@ -212,6 +169,8 @@ class Transformer(nn.Module):
             h = h + to_slots(here(place[:length]).astype(self.dtype))
         if self.conditioning == "add":
             h = h + to_slots(c[:, None])
+        if "later" in cond:
+            return self.unfinished(x, h, c, cond.get("mask"))
         h, memory = self.blocks(x, h, c, cond.get("mask"), memory, keys)
         readout = self.head(h, c, table)
         if "places" in cond:
@@ -226,7 +185,7 @@ class Transformer(nn.Module):
         d = self.hidden_size
         if not is_ids(x):
             return nn.Dense(d, kernel_init=layers.xavier, dtype=self.dtype, name="project")(x), None
-        table = nn.Embed(self.vocab_size, d, embedding_init=layers.small, name="embed")
+        table = self.table()
         if not hasattr(x, "probs"):
             return table(x).astype(self.dtype), table
         h = (x.probs[..., None] * table(x.ids)).sum(-2)
@@ -244,11 +203,9 @@ class Transformer(nn.Module):
         if memory:
             bias = None if bias is None else memory.here(bias, 2)
             mask = memory.seen() if mask is None else memory.seen() & mask
-        block = nn.remat(Block, prevent_cse=not self.scan_layers) if self.remat else Block
-        make = lambda name: block(
-            self.num_heads, self.d_ff, self.conditioning == "adaln", self.positions == "rope",
-            self.causal, self.qk_norm, self.attention, self.dropout, self.dtype, name=name,
-        )  # fmt: skip
+        make = self.block(
+            nn.remat(Block, prevent_cse=not self.scan_layers) if self.remat else Block
+        )
         if not self.scan_layers:
             for i in range(self.depth):
                 h, memory = make(f"blocks_{i}")((h, memory), i, c, mask, bias, keys)
@@ -261,6 +218,41 @@ class Transformer(nn.Module):
             length=self.depth,
         )
         return scan(make("blocks"), (h, memory), jnp.arange(self.depth), c, mask, bias, keys)[0]
+
+    def block(self, cls=Block):
+        """A function of names to blocks."""
+        return lambda name: cls(
+            self.hidden_size, self.num_heads, self.d_ff, self.conditioning == "adaln",
+            self.positions == "rope", self.causal, self.qk_norm, self.attention, self.dropout,
+            self.dtype, name=name,
+        )  # fmt: skip
+
+    def unfinished(self, x, h, c, mask):
+        """Everything that the logits of any place take."""
+        if self.causal or self.scan_layers or not self.depth:
+            return Unfinished(self.blocks(x, h, c, mask, None, None)[0], c, None, None)
+        bias = (
+            places.alibi(h.shape[1], self.num_heads, False) if self.positions == "alibi" else None
+        )
+        make, last = self.block(), self.depth - 1
+        for i in range(last):
+            h, _ = make(f"blocks_{i}")((h, None), i, c, mask, bias, None)
+        midway, _ = make(f"blocks_{last}").begin(h, None, last, c)
+        return Unfinished(midway, c, mask, bias)
+
+    def finished(self, unfinished):
+        """Logits f32[B, M, features] of the places that it was cut to."""
+        h, c, mask, bias = unfinished
+        last = self.depth - 1
+        if isinstance(h, Midway):
+            h = self.block()(f"blocks_{last}").end(h, last, mask, bias, alone=True)
+        table = self.table() if self.tied else None
+        return self.head(h, c, table).logits()
+
+    def table(self):
+        return nn.Embed(
+            self.vocab_size, self.hidden_size, embedding_init=layers.small, name="embed"
+        )
 
     def head(self, h, c, table):
         """The last norm, and the projection yet to be done."""

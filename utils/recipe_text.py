@@ -32,6 +32,7 @@ class Recipe(NamedTuple):
     table: Any = None  # f32[V, D] that an embedding starts with
     bind: Any = None  # table -> what of this depends on it
     learned: bool = False  # whether the table is
+    later: Any = None  # apply as a solver of unmask.py likes it best, if there is such a thing
     ends: Any = None  # bool[V], tokens that end a sentence; the solver "openings" asks for it
 
 
@@ -73,8 +74,12 @@ def text(config, vocab_size: int, padded: bool = False, language=None, table=Non
             apply = diffusion.informed(process, apply)
         if padded and not fields["causal"]:
             apply = unpadded(apply)
-        scored = diffusion.unprojected(apply) if kind == "masked" else apply
-        return {"process": process, "apply": apply, "scored": scored, "show": show}
+        masked = kind == "masked"
+        scored = diffusion.unprojected(apply) if masked else apply
+        later = diffusion.later(apply) if masked else None
+        return {
+            "process": process, "apply": apply, "scored": scored, "later": later, "show": show,
+        }  # fmt: skip
 
     def loss(params, key, batch):
         batch = batch | {"x": batch["x"].astype(jnp.int32)}
@@ -167,6 +172,8 @@ def drawer(recipe, steps: int, *, guide=False, expert=None, trajectory=False):
         keys = diffusion.draws.fold(jax.random.key(0), jnp.arange(UNIGRAM_ROWS))
         common = partial(diffusion.unigram, process, predict, keys, recipe.shape)
         solver = diffusion.told(solver, log_unigram=common, ends=lambda: recipe.ends)
+        if now.later is not None and not bent and expert is None:
+            predict = diffusion.predictor(now.later, params, {})
         if guide:
             given = (known >= 0) & (known != PAD) & (known != BOS)
             forget = lambda x: jnp.where(given, MASK, x)

@@ -40,6 +40,15 @@ def test_slots_are_a_set_with_shares(fields):
 
 
 @pytest.mark.parametrize("full", [False, True])
+def test_logits_that_come_later_are_those_of_all(full):
+    apply = network(full=full, positions="learned")
+    places = jnp.array([[3, 0], [1, 5]])
+    some = apply(even(IDS), later=True).begin()(places)
+    whole = jnp.take_along_axis(apply(even(IDS)), places[..., None], 1)
+    np.testing.assert_allclose(some, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("full", [False, True])
 def test_padding_is_seen_by_nobody(full):
     apply = network(full=full, positions="learned")
     mask = jnp.arange(6) < 4

@@ -211,6 +211,26 @@ def test_logits_at_some_places_are_those_of_all(tied):
     np.testing.assert_allclose(readout.logits(flat), out.reshape(-1, V)[flat], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        dict(depth=2),
+        dict(depth=2, tied=True, conditioning="add", positions="alibi", qk_norm=True),
+        dict(conditioning="none", positions="learned"),
+        dict(depth=2, scan_layers=True),
+        dict(causal=True),
+    ],
+)
+def test_logits_that_come_later_are_those_of_all(fields):
+    params, apply = build(**fields)
+    cond = {"mask": jnp.arange(L) < jnp.array([[L], [6]])}
+    out = apply(params, IDS, T, cond)
+    begun = apply(params, IDS, T, cond | {"later": True})
+    for asked in (jnp.array([[3, 0, 8], [1, 1, 4]]), jnp.array([[2], [5]])):
+        some = apply(params, begun, T, {"places": asked})
+        np.testing.assert_allclose(some, jnp.take_along_axis(out, asked[..., None], 1), atol=1e-5)
+
+
 def test_vectors_go_in_and_come_out():
     x = jax.random.normal(jax.random.key(0), (B, L, 5))
     params, apply = build(x, features=5, vocab_size=0)
