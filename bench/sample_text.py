@@ -74,16 +74,14 @@ def config(size: Size, solver="ancestral"):
     return c
 
 
-def drawn_weights(recipe):
-    """Parameters of which none is at the zero that it is born with."""
+def random_like(initial):
+    """Parameters like initial(key)'s, of which none is at the zero that it is born with."""
     import jax
     import jax.numpy as jnp
 
-    from utils import recipe_text
-
     key = jax.random.key(0)
-    shapes = jax.eval_shape(partial(recipe_text.initial, recipe), key)
-    return jax.tree.map(lambda a: 0.05 * jax.random.normal(key, a.shape, jnp.float32), shapes)
+    draw = lambda a: 0.05 * jax.random.normal(key, a.shape, jnp.float32)
+    return jax.tree.map(draw, jax.eval_shape(initial, key))
 
 
 def ours(size: Size, solver: str):
@@ -94,7 +92,7 @@ def ours(size: Size, solver: str):
 
     recipe = recipe_text.text(config(size, solver), size.vocabulary)
     draw = recipe_text.drawer(recipe, size.steps)
-    params, index = drawn_weights(recipe), np.arange(size.batch)
+    params, index = random_like(partial(recipe_text.initial, recipe)), np.arange(size.batch)
     known = np.full((size.batch, size.length), -1, np.int32)
     keys = map(jax.random.key, itertools.count())
     return lambda: np.asarray(draw(params, next(keys), index, known)).size and None
@@ -108,7 +106,7 @@ def joint(size: Size):
     from utils import recipe_text
 
     recipe = recipe_text.text(config(size), size.vocabulary)
-    params = drawn_weights(recipe)
+    params = random_like(partial(recipe_text.initial, recipe))
     predict = lambda x, t: recipe.apply(params, x, t, {})
     draw = samplers.joint(predict, MASK, size.batch, size.length, size.steps)
     keys = map(jax.random.key, itertools.count())
