@@ -14,7 +14,7 @@ import itertools
 from functools import partial
 from typing import NamedTuple
 
-from bench import harness
+from bench import harness, peers
 from bench.harness import Contest, Contestant
 from bench.sample_text import random_like
 
@@ -106,6 +106,7 @@ def halves(size: Size):
 
 
 def diffusers(size: Size):
+    peers.importable()
     import torch
     from diffusers import DDIMScheduler, DiTTransformer2DModel
 
