@@ -15,7 +15,7 @@ ROWS = 4
 
 
 def passed(run, folder):
-    """What was found, a line for each file.
+    """[(file, what was found)].
 
     Args:
         run: a trained.Trained.
@@ -26,14 +26,18 @@ def passed(run, folder):
     """
     package = Package(folder)
     tried = probes(run, package)
-    lines = [close(package, tried, "torch", "fp32", "params.safetensors and schedule.npz")]
+    levels = f"at {len(tried)} noise levels"
+    said = close(package, tried, "torch", "fp32", "params.safetensors and schedule.npz")
+    found = [
+        ("schedule.npz", f"{len(package.schedule['times']) - 1} steps"),
+        ("params.safetensors", f"with schedule.npz {said} {levels}"),
+    ]
     for precision in ERRORS:
         name = f"denoiser_{precision}.onnx"
         readable(folder / name)
-        megabytes = (folder / name).stat().st_size / 1e6
-        found = close(package, tried, "onnxruntime", precision, name)
-        lines.append(f"{found}, {megabytes:.1f} MB, TensorRT 10.3 knows its operators")
-    return lines
+        said = close(package, tried, "onnxruntime", precision, name)
+        found.append((name, f"{said} {levels}; TensorRT 10.3 knows its operators"))
+    return found
 
 
 def probes(run, package):
@@ -81,7 +85,7 @@ def close(package, tried, backend, precision, name):
         worst, at = (error, t) if not error <= worst else (worst, at)
     if not worst <= most:
         raise ValueError(f"{name}: {what} {worst:.1e} at t = {at:.3g}; at most {most:.0e} will do")
-    return f"{name}: {what} at most {worst:.1e}"
+    return f"{what} at most {worst:.1e}"
 
 
 def largest(ours, theirs):
@@ -93,8 +97,8 @@ def relative(ours, theirs):
 
 
 ERRORS = {  # precision: (measure, the most that passes, its name)
-    "fp32": (largest, 5e-5, "off by"),
-    "fp16": (relative, 3e-3, "a relative L2 error of"),
+    "fp32": (largest, 5e-5, "off Flax by"),
+    "fp16": (relative, 3e-3, "relative L2 off Flax by"),
 }
 
 

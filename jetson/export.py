@@ -4,7 +4,9 @@
     python jetson/export.py --load_dir runs/stories --denoise_timesteps 64 --dynamic_batch
 
 LOAD_DIR/jetson is there when all of it has passed, or not at all; package.py says what it holds.
-It wants pip install '.[edge]'.
+It wants pip install '.[edge]'. Where LOAD_DIR is an export, more is added to it, without JAX:
+
+    python jetson/export.py --load_dir runs/digits/jetson --tensorrt     on the device
 """
 
 import argparse
@@ -26,18 +28,27 @@ def arguments():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--load_dir", required=True, help="workdir of a train script")
+    add("--load_dir", required=True, help="workdir of a train script, or an export to add to")
     add("--step", type=int, help="checkpoint; the newest by default")
     add("--out", help="folder for what is written (LOAD_DIR/jetson)")
     add("--denoise_timesteps", type=int, help="solver steps (the config's)")
     add("--classes", default="all", help="that can be asked for: such as 3, 0,5,7 or 0-9")
     add("--batch_size", type=int, help="of the graphs (1; of images with classes 2, for guidance)")
     add("--dynamic_batch", action="store_true", help="graphs of any batch from 1 to 256")
+    add("--tensorrt", action="store_true", help="also an engine, for the GPU of this machine")
+    add("--precision", choices=("fp32", "fp16", "int8"), default="fp16", help="of the engine")
     return parser.parse_args()
 
 
 def main():
     args = arguments()
+    if args.tensorrt:
+        from jetson import engine
+
+        engine.here()  # refuses where there is none, before there is work
+    load_dir = Path(args.load_dir)
+    if (load_dir / "schedule.npz").exists():
+        return add_to(load_dir, args)
 
     from jetson.trained import trained
 
@@ -51,15 +62,48 @@ def main():
     halfway = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         halfway.mkdir(parents=True)
-        write(run, halfway, labels(run, args.classes), batch, args.dynamic_batch)
+        found = write(run, halfway, labels(run, args.classes), batch, args.dynamic_batch)
+        found += extras(halfway, args)
         replace(halfway, out)
     finally:
         shutil.rmtree(halfway, ignore_errors=True)
-    print(f"{run.name} is in {out}")
+    print(f"{run.name} is in {out}:")
+    print(listed(out, found))
+
+
+def add_to(folder, args):
+    """Adds to an export what was asked for."""
+    found = extras(folder, args)
+    if not found:
+        raise ValueError(f"{folder} is an export already; --tensorrt adds to it")
+    print(f"added to {folder}:")
+    print(listed(folder, found))
+
+
+def extras(folder, args):
+    """[(file, what was found of it)] of what only some devices want."""
+    from jetson.package import Package
+
+    package, found = Package(folder), []
+    if args.tensorrt:
+        from jetson import engine
+
+        found.append(engine.add(package, args.precision, args.batch_size))
+    return found
+
+
+def listed(folder, found):
+    """Lines of [(file, what was found)], with the files' sizes."""
+    size = lambda name: f"{(folder / name).stat().st_size / 1e6:.2f} MB"
+    return "\n".join(f"  {name:<24}{size(name):>10}   {said}" for name, said in found)
 
 
 def write(run, folder, labels, batch, dynamic):
-    """All files, and then the checks; raises ValueError if one of them fails."""
+    """All files, and then the checks: [(file, what was found)].
+
+    Raises:
+        ValueError: a check fails; tells which, and its number.
+    """
     import numpy as np
     import torch
     from safetensors.numpy import save
@@ -84,8 +128,7 @@ def write(run, folder, labels, batch, dynamic):
         network = models.halved(network) if precision == "fp16" else network
         graph.to_onnx(network, x, rows, folder / f"denoiser_{precision}.onnx", dynamic)
     package.seal(folder, run.config | {"batch": None if dynamic else batch})
-    for line in checks.passed(run, folder):
-        print(line)
+    return checks.passed(run, folder)
 
 
 def labels(run, classes):

@@ -10,7 +10,8 @@
 and of what was asked for besides
 
     denoiser_int8.onnx     the same, its products in int8 (--int8, quantize.py)
-    model_jetson.pt        the same in float16 as TorchScript (--torchscript, trace.py)
+    model_jetson.pt        the same in float16 as TorchScript (--torchscript, trace.py), and
+                           model_jetson_config.json, what that takes
     model.trt              the same as a TensorRT engine for one kind of GPU (--tensorrt, engine.py)
 
 A denoiser is a function (x, modulation f32[B, M]) -> f32[B, ...] of NumPy arrays, any B.
@@ -161,9 +162,8 @@ def in_parts(run, size, x, modulation):
     return np.concatenate(parts)
 
 
-def on_torch(package, precision):
-    """The body by torch, on a GPU if there is one."""
-    import torch
+def network(package, precision):
+    """The network in torch, on the CPU, with the parameters of the export."""
     from safetensors.numpy import load_file
 
     from jetson import models
@@ -171,16 +171,28 @@ def on_torch(package, precision):
     if precision == "int8":
         raise ValueError("torch runs fp32 and fp16; int8 wants --backend onnxruntime or trt")
     fields = dict(package.config["network"])
-    network = models.create(fields.pop("name"), **fields)
-    models.load(network, load_file(package.file("params.safetensors")))
+    made = models.create(fields.pop("name"), **fields)
+    models.load(made, load_file(package.file("params.safetensors")))
+    return models.halved(made) if precision == "fp16" else made
+
+
+def on_torch(package, precision):
+    """The body by torch, on a GPU if there is one."""
+    made = network(package, precision)
+    return of_tensors(made.body, made)
+
+
+def of_tensors(body, module):
+    """A denoiser of a function of tensors, whose module goes to the GPU if there is one."""
+    import torch
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = (models.halved(network) if precision == "fp16" else network).to(device)
+    module.to(device)
 
     @torch.inference_mode()
     def denoise(x, modulation):
         x = torch.from_numpy(x).to(device)
-        out = network.body(x, torch.from_numpy(modulation).to(device))
-        return out.float().cpu().numpy()
+        return body(x, torch.from_numpy(modulation).to(device)).float().cpu().numpy()
 
     return denoise
 
@@ -204,4 +216,15 @@ def on_onnxruntime(package, precision):
     return lambda x, modulation: in_parts(run, fixed, x, modulation)
 
 
-BACKENDS = {"torch": on_torch, "onnxruntime": on_onnxruntime}
+def on_tensorrt(package, precision):
+    """The body by TensorRT; an engine is built where there is none that fits."""
+    from jetson import session
+
+    return session.denoiser(package, precision)
+
+
+BACKENDS = {
+    "torch": on_torch,
+    "onnxruntime": on_onnxruntime,
+    "trt": on_tensorrt,
+}

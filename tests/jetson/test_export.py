@@ -72,7 +72,9 @@ def test_a_parameter_that_is_off_by_little_is_found(exported):
     try:
         save_file(params | {"head/out/bias": params["head/out/bias"] + 2e-3}, path)
         package.seal(folder, Package(folder).config)
-        with pytest.raises(ValueError, match=r"params.safetensors.*: off by .*e-04 at t = .*5e-05"):
+        with pytest.raises(
+            ValueError, match=r"params.safetensors.*: off Flax by .*e-04 at t = .*5e-05"
+        ):
             checks.passed(run, folder)
     finally:
         save_file(whole, path)
@@ -83,10 +85,10 @@ def test_a_failed_check_leaves_nothing(script, image_run, tmp_path, monkeypatch)
     from jetson import graph
 
     monkeypatch.setattr(graph, "to_onnx", lambda *_: None)
-    monkeypatch.setitem(checks.ERRORS, "fp32", (checks.largest, 0.0, "off by"))
+    monkeypatch.setitem(checks.ERRORS, "fp32", (checks.largest, 0.0, "off Flax by"))
     out = tmp_path / "out"
     refusal, _ = script("jetson/export.py", "--load_dir", image_run, "--out", out)
-    assert "params.safetensors and schedule.npz: off by" in refusal
+    assert "params.safetensors and schedule.npz: off Flax by" in refusal
     assert list(tmp_path.iterdir()) == []
 
 
