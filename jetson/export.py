@@ -35,6 +35,7 @@ def arguments():
     add("--classes", default="all", help="that can be asked for: such as 3, 0,5,7 or 0-9")
     add("--batch_size", type=int, help="of the graphs (1; of images with classes 2, for guidance)")
     add("--dynamic_batch", action="store_true", help="graphs of any batch from 1 to 256")
+    add("--torchscript", action="store_true", help="also a trace in float16, for torch alone")
     add("--tensorrt", action="store_true", help="also an engine, for the GPU of this machine")
     add("--precision", choices=("fp32", "fp16", "int8"), default="fp16", help="of the engine")
     return parser.parse_args()
@@ -75,7 +76,7 @@ def add_to(folder, args):
     """Adds to an export what was asked for."""
     found = extras(folder, args)
     if not found:
-        raise ValueError(f"{folder} is an export already; --tensorrt adds to it")
+        raise ValueError(f"{folder} is an export already; --torchscript and --tensorrt add to it")
     print(f"added to {folder}:")
     print(listed(folder, found))
 
@@ -85,6 +86,10 @@ def extras(folder, args):
     from jetson.package import Package
 
     package, found = Package(folder), []
+    if args.torchscript:
+        from jetson import trace
+
+        found.append(trace.add(package))
     if args.tensorrt:
         from jetson import engine
 

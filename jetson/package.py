@@ -223,8 +223,16 @@ def on_tensorrt(package, precision):
     return session.denoiser(package, precision)
 
 
+def on_torchscript(package, precision):
+    """The body by torch from a trace."""
+    from jetson import trace
+
+    return trace.denoiser(package, precision)
+
+
 BACKENDS = {
     "torch": on_torch,
     "onnxruntime": on_onnxruntime,
     "trt": on_tensorrt,
+    "torchscript": on_torchscript,
 }
