@@ -25,14 +25,15 @@ def device():
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def network(package, precision="fp32", where=None):
-    """The body by torch."""
+def network(package, precision="fp32", where=None, library=None):
+    """The body by torch, its norms and residuals by kernels where there are any."""
     from safetensors.numpy import load_file
 
     fields = dict(package.config["network"])
     made = models.create(fields.pop("name"), **fields)
     models.load(made, load_file(package.folder / "params.safetensors"))
-    return (models.halved(made) if precision == "fp16" else made).to(where or device()).body
+    made = (models.halved(made) if precision == "fp16" else made).to(where or device())
+    return (models.fused(made, library) if library else made).body
 
 
 def recorded(run, where):
@@ -97,8 +98,11 @@ class Text:
             self.step(out, self.x, i)
 
     def __call__(self, index, known, *, seed=0, temperature=None):
-        """i64[B, L]; see draw.tokens. temperature: None: that of the knobs."""
-        self.step.fill(draw.keys(seed, index)[1], temperature or self.temperature)
+        """i64[B, L]; see draw.tokens. temperature: above 0; None: that of the knobs."""
+        temperature = self.temperature if temperature is None else temperature
+        if not temperature > 0:
+            raise ValueError(f"--temperature wants a number above 0; got {temperature}")
+        self.step.fill(draw.keys(seed, index)[1], temperature)
         self.x.copy_(torch.from_numpy(np.where(known < 0, self.mask_id, known)))
         self.replay()
         return self.x.cpu().numpy()

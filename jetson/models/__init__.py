@@ -49,6 +49,17 @@ def load(network, params):
     return network
 
 
+def fused(network, library):
+    """The network with what stands between its matrix products done by kernels, in place.
+
+    library: kernels.Kernels of the device that the network is on.
+    """
+    for module in network.modules():
+        if hasattr(module, "steps"):
+            module.steps = library
+    return network
+
+
 def halved(network):
     """The network with its body in float16, in place.
 

@@ -17,6 +17,8 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
+    steps = layers  # whose modulate, residual and both are used: or a kernels.Kernels
+
     def __init__(self, width, num_heads, mlp_ratio, qk_norm):
         super().__init__()
         self.modulation = nn.Linear(width, 6 * width)
@@ -25,17 +27,20 @@ class Block(nn.Module):
 
     def forward(self, x, six):
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = six
-        x = x + gate_a[:, None] * self.attention(layers.modulate(x, shift_a, scale_a))
-        return x + gate_m[:, None] * self.mlp(layers.modulate(x, shift_m, scale_m))
+        h = self.attention(self.steps.modulate(x, shift_a, scale_a))
+        x, h = self.steps.both(x, gate_a, h, shift_m, scale_m)
+        return self.steps.residual(x, gate_m, self.mlp(h))
 
 
 class Head(nn.Module):
+    steps = layers
+
     def __init__(self, width, features):
         super().__init__()
         self.modulation, self.out = nn.Linear(width, 2 * width), nn.Linear(width, features)
 
     def forward(self, x, two):
-        return self.out(layers.modulate(x.float(), *two))
+        return self.out(self.steps.modulate(x.float(), *two))
 
 
 class DiT(nn.Module):
@@ -76,13 +81,14 @@ class DiT(nn.Module):
     def body(self, x, modulation):
         (h, w, channels), side, p = self.shape, self.side, self.patch
         dtype = self.patchify.weight.dtype
-        parts = modulation.chunk(6 * self.depth + 2, -1)
+        count = 6 * self.depth + 2
+        parts, two = modulation.to(dtype).chunk(count, -1), modulation.chunk(count, -1)[-2:]
         x = x.reshape(-1, side, p, side, p, channels).permute(0, 1, 3, 2, 4, 5)
         x = self.patchify(x.reshape(-1, side * side, p * p * channels).to(dtype))
         x = x + self.places.to(dtype)
         for i, block in enumerate(self.blocks()):
-            x = block(x, [part.to(dtype) for part in parts[6 * i : 6 * i + 6]])
-        x = self.head(x, parts[-2:])
+            x = block(x, parts[6 * i : 6 * i + 6])
+        x = self.head(x, two)
         x = x.reshape(-1, side, side, p, p, channels).permute(0, 1, 3, 2, 4, 5)
         return x.reshape(-1, h, w, channels)
 

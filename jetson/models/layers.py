@@ -131,5 +131,16 @@ def modulate(x, shift, scale):
     return normed * (1.0 + scale[:, None]) + shift[:, None]
 
 
+def residual(x, gate, h):
+    """x + gate h of x, h [B, L, D] and gate [B, D]."""
+    return x + gate[:, None] * h
+
+
+def both(x, gate, h, shift, scale):
+    """(x + gate h, its `modulate`)."""
+    x = residual(x, gate, h)
+    return x, modulate(x, shift, scale)
+
+
 def gelu(x):
     return F.gelu(x, approximate="tanh")

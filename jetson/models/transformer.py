@@ -10,6 +10,8 @@ from jetson.models import layers
 class Block(nn.Module):
     """With a condition adaLN-Zero, else a layer norm before each branch."""
 
+    steps = layers  # whose modulate, residual and both are used: or a kernels.Kernels
+
     def __init__(self, width, num_heads, d_ff, adaptive, qk_norm):
         super().__init__()
         if adaptive:
@@ -26,9 +28,9 @@ class Block(nn.Module):
             x = x + self.attention(self.norm_a(x), turn, bias)
             return x + mlp(self.norm_m(x))
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = six
-        h = self.attention(layers.modulate(x, shift_a, scale_a), turn, bias)
-        x = x + gate_a[:, None] * h
-        return x + gate_m[:, None] * mlp(layers.modulate(x, shift_m, scale_m))
+        h = self.attention(self.steps.modulate(x, shift_a, scale_a), turn, bias)
+        x, h = self.steps.both(x, gate_a, h, shift_m, scale_m)
+        return self.steps.residual(x, gate_m, mlp(h))
 
 
 class Transformer(nn.Module):
@@ -37,6 +39,8 @@ class Transformer(nn.Module):
     max_seq_len: L, of every row.
     pad_id: of ids that nobody sees; None: all are seen.
     """
+
+    steps = layers
 
     def __init__(
         self, features, hidden_size, depth, num_heads, d_ff, vocab_size, max_seq_len,
@@ -113,11 +117,10 @@ class Transformer(nn.Module):
             away = (x == self.pad_id).to(dtype)[:, None, None] * layers.HIDE
             bias = away if bias is None else bias + away
         adaptive = self.conditioning == "adaln"
-        parts = modulation.chunk(6 * self.depth + 2, -1) if adaptive else []
-        parts = [part.to(dtype) for part in parts]
+        parts = modulation.to(dtype).chunk(6 * self.depth + 2, -1) if adaptive else []
         for i, block in enumerate(self.blocks()):
             h = block(h, parts[6 * i : 6 * i + 6] if adaptive else None, turn, bias)
-        h = layers.modulate(h, *parts[-2:]) if adaptive else self.out_norm(h)
+        h = self.steps.modulate(h, *parts[-2:]) if adaptive else self.out_norm(h)
         tied = not hasattr(self, "out_kernel")
         kernel = self.embed.weight.T[:, : self.features] if tied else self.out_kernel
         return h @ kernel + self.out_bias

@@ -26,7 +26,7 @@ def test_text_is_the_same_for_each_seed_that_is_replayed(exported, library, solv
     package = Package(exported["text"][1])
     denoise, known = package.denoiser("torch"), np.full((N, *package.config["shape"]), -1)
     known[np.arange(N), np.arange(N)], known[:, 6], known[2, 7:] = 5, 7, package.config["pad_id"]
-    body = captured.network(package)
+    body = captured.network(package, library=library)
     write = captured.Text(package, body, N, solver=solver, library=library, temperature=0.9)
     assert "no CUDA here" in write.why or torch.cuda.is_available()
     for seed, first, temperature in ((0, 0, 0.9), (7, 100, 1.4)):

@@ -169,6 +169,31 @@ def test_norms_and_residuals_are_torchs(lanes, dtype, near):
     close(both, layers.modulate(summed.double(), deep[2], deep[3]))
 
 
+@pytest.mark.parametrize("name", ["dit", "transformer"])
+@pytest.mark.parametrize("half", [False, True])
+def test_a_network_is_the_same_with_them(emulated, name, half):
+    from jetson import models
+
+    torch.manual_seed(0)
+    fields = dict(hidden_size=48, depth=2, num_heads=2, num_classes=3)
+    if name == "dit":
+        network = models.create("dit", **fields, shape=(8, 8, 1), patch_size=4)
+        x = torch.randn(2, 8, 8, 1)
+    else:
+        sizes = dict(features=20, vocab_size=20, max_seq_len=9, d_ff=64)
+        network = models.create("transformer", **fields, **sizes)
+        x = torch.randint(0, 20, (2, 9))
+    for p in network.parameters():
+        p.data = torch.randn(p.shape) * 0.2
+    network = models.halved(network) if half else network
+    with torch.no_grad():
+        modulation = network.modulation(torch.tensor([0.3, 0.8]), torch.tensor([0, 2]))
+        without = network.body(x, modulation).float()
+        ours = models.fused(network, emulated).body(x, modulation).float()
+    assert without.std() > 0.1
+    assert (ours - without).norm() <= (3e-3 if half else 2e-6) * without.norm()
+
+
 def test_a_norm_of_large_numbers_in_half_does_not_overflow(emulated):
     x, _, (shift, scale, *_) = table(torch.float16)
     x = x * 300 + 20000
