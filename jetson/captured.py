@@ -105,7 +105,7 @@ class Text:
         self.step.fill(draw.keys(seed, index)[1], temperature)
         self.x.copy_(torch.from_numpy(np.where(known < 0, self.mask_id, known)))
         self.replay()
-        return self.x.cpu().numpy()
+        return self.x.cpu().numpy().copy()  # on a CPU it would be x itself
 
 
 class Images:
@@ -171,4 +171,4 @@ class Images:
         self.x.copy_(torch.from_numpy(self.levels.sigma[0] * noise))
         self.scale.fill_(float(scale))
         self.replay()
-        return self.x.cpu().numpy()
+        return self.x.cpu().numpy().copy()  # on a CPU it would be x itself

@@ -254,6 +254,80 @@ def test_nvcc_compiles_them_for_two_gpus_and_a_machine_without_one_says_so(tmp_p
         built.call("tandem_random", 0, None, None, None, 1, 1)
 
 
+@pytest.fixture
+def checked(monkeypatch, emulated):
+    """The check of a GPU's owner, as a function of its words, on this CPU's kernels."""
+    import runpy
+    import sys
+    from pathlib import Path
+
+    monkeypatch.setattr(kernels, "LIBRARY", Path(emulated.library._name))
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["check.py", *words])
+        runpy.run_path("jetson/kernels/check.py", run_name="__main__")
+
+    return run
+
+
+def test_the_check_of_a_gpus_owner_finds_all_right_here(checked, capsys):
+    checked("--host", "--batch_size", "2")
+    said = capsys.readouterr().out.splitlines()
+    assert sum(" right: " in line for line in said) == 21 and said[-1] == "all right"
+
+
+def test_the_check_says_what_is_wrong(checked, monkeypatch, capsys):
+    monkeypatch.setattr(kernels.Kernels, "modulate", lambda self, x, shift, scale: 1.01 * x)
+    with pytest.raises(SystemExit, match="check.py: WRONG: modulate fp32, modulate fp16"):
+        checked("--host")
+    assert "modulate fp32                      WRONG: " in capsys.readouterr().out
+
+
+class Event:
+    """A CUDA event that is always half a millisecond after another."""
+
+    def __init__(self, enable_timing):
+        self.record = self.synchronize = lambda: None
+
+    def elapsed_time(self, other):
+        return 0.5
+
+
+def test_on_a_gpu_the_check_tells_times_and_shares_of_the_roof(emulated, monkeypatch, capsys):
+    """Here with events that are not CUDA's, of steps that are not captured."""
+    from jetson.kernels import check
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 7))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Orin")
+    monkeypatch.setattr(check, "SPREAD", 2**10)
+    monkeypatch.setattr(check, "REPEATS", 1)
+    bench = check.Bench(emulated, 1, check.TINY | {"length": 6, "size": 50, "steps": 2})
+    bench.gpu = True
+    bench.bandwidth = bench.copied()
+    bench.machine()
+    bench.normed(torch.float32, 1e-5)
+    bench.unmasked([torch.randn(1, 6, 50)], "confidence", "inverse")
+    bench.generated(torch.float32)
+    assert bench.wrong == ["graph fp32"]
+    said = capsys.readouterr().out
+    copied = 2 * 2**10 * 5 / 0.5e-3
+    assert f"Orin, sm_87, CUDA None, torch {torch.__version__}, batch 1" in said
+    assert f"a copy moves {copied / 1e9:.1f} GB/s" in said
+    share = 100 * (6 * 50 * 4) / copied / 0.5e-3
+    assert f"6 of 6 tokens are torch's; 500.0 us in a graph; {share:.0f} % of the copy's" in said
+    assert "kernels, as a graph: 0.17 ms, 36000 tokens/s" in said
+
+
+def test_the_check_wants_a_gpu_or_a_library(checked, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="check.py: no CUDA here"):
+        checked()
+    monkeypatch.setattr(kernels, "LIBRARY", tmp_path / "tandem_kernels.so")
+    with pytest.raises(SystemExit, match="there is no tandem_host.so: .* --inplace --host"):
+        checked("--host")
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
