@@ -5,14 +5,13 @@
     python jetson/inference.py --load_dir runs/stories/jetson --prompt "[*] and a {red|blue} kite."
     python jetson/inference.py --load_dir runs/stories/jetson --backend torch --precision fp16
     python jetson/inference.py --load_dir runs/stories/jetson              on a terminal: asks
+    python jetson/inference.py --load_dir runs/stories/jetson --benchmark --num_steps 10,25
 
 It draws what generate.py draws with the same seed, solver, steps and knobs. It wants NumPy, for
 images Pillow, of a backend what that is made of, and for a BPE the package tokenizers.
 """
 
 import argparse
-import contextlib
-import os
 import sys
 import time
 from pathlib import Path
@@ -22,7 +21,8 @@ if not __package__:  # run as a file: names are looked up in the folder above, a
 
 import numpy as np
 
-from jetson import console, draw, prompts
+from jetson import benchmark, console, device, draw, prompts
+from jetson.files import whole
 from jetson.package import BACKENDS, PRECISIONS, Package
 
 ONCE = ("prompt", "classes", "num_samples", "out")  # who gives one of these is not asked
@@ -37,11 +37,11 @@ def arguments(words=None):
     add = parser.add_argument
     add("--load_dir", required=True, help="folder that export.py wrote")
     add("--out", help="folder for what is written (LOAD_DIR/generated)")
-    add("--backend", default="onnxruntime", help=", ".join(BACKENDS))
-    add("--precision", default="fp32", help=", ".join(PRECISIONS))
+    add("--backend", help=f"{', '.join(BACKENDS)} (onnxruntime; of a benchmark all)")
+    add("--precision", help=f"{', '.join(PRECISIONS)} (fp32; of a benchmark both)")
     add("--num_samples", type=int, help="how many (4)")
     add("--seed", type=int, default=0)
-    add("--num_steps", "--denoise_timesteps", type=int, help="at most those exported (all)")
+    add("--num_steps", "--denoise_timesteps", help="at most those exported (all)")
     add("--solver", help="one of the export's kind (the config's)")
     add("--interactive", action="store_true", help="ask, as on a terminal; :help there")
     add = parser.add_argument_group("images").add_argument
@@ -54,7 +54,11 @@ def arguments(words=None):
     add("--top_p", type=float, help="(the config's)")
     add("--block_size", type=int, help="fill blocks of so many tokens from left to right")
     add("--rounds", type=int, help="write each place so often (the config's)")
-    add("--seq_length", "--length", type=int, help="tokens, where rows of several were learnt")
+    add("--seq_length", "--length", help="tokens, where rows of several were learnt")
+    add = parser.add_argument_group("benchmark").add_argument
+    add("--benchmark", action="store_true", help="how fast it is; --num_steps may be 10,25 then")
+    add("--device", help=f"{'; '.join(device.DEVICES)} (as it calls itself)")
+    add("--seconds", type=float, default=2.0, help="that each number is measured (%(default)g)")
     return parser.parse_args(words)
 
 
@@ -65,7 +69,10 @@ def main():
     strange = [k for k in (TEXT if kind == "images" else IMAGES) if getattr(args, k) is not None]
     if strange:
         raise ValueError(f"{args.load_dir} is a model of {kind}, which has no --{strange[0]}")
-    denoise = package.denoiser(args.backend, args.precision)
+    if args.benchmark:
+        return benchmark.run(package, args)
+    args.num_steps, args.seq_length = single(args, "num_steps"), single(args, "seq_length")
+    denoise = package.denoiser(args.backend or "onnxruntime", args.precision or "fp32")
     write = {"images": pictures, "text": texts}[kind]
 
     def once(args):
@@ -87,6 +94,18 @@ def main():
         line_is, others = ("prompt", IMAGES) if kind == "text" else ("classes", TEXT)
         return console.talk(once, args, line_is, others)
     once(args)
+
+
+def single(args, name):
+    """A flag's whole number, or None.
+
+    Raises:
+        ValueError: it is none, or a list.
+    """
+    given = getattr(args, name)
+    if given is not None and not given.lstrip("-").isdigit():
+        raise ValueError(f"--{name} wants a whole number, of a --benchmark several; got {given!r}")
+    return None if given is None else int(given)
 
 
 def told(package, steps):
@@ -125,19 +144,6 @@ def texts(package, denoise, args, n, out):
         file.write(("\n\n".join(said) + "\n").encode())
     print("\n\n".join(said) + "\n")
     return "samples.txt", package.config["shape"][0]
-
-
-@contextlib.contextmanager
-def whole(path):
-    """A file to write to; whoever reads meanwhile finds the old one or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    halfway = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(halfway, "wb") as file:
-            yield file
-        os.replace(halfway, path)
-    finally:
-        halfway.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
