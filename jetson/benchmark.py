@@ -17,10 +17,11 @@ import numpy as np
 
 from data.tokenizer import BOS
 from jetson import device, draw, prompts, report, roofline
-from jetson.package import BACKENDS, Package
+from jetson.opening import opened, started
+from jetson.package import BACKENDS
 from jetson.power import Meter
 
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "int8")  # the last where its graph was exported
 LEAST = 5  # generations that are timed, for each number of steps
 USUAL = (10, 25)  # steps, besides all that were exported
 GPUS = {"CUDAExecutionProvider", "TensorrtExecutionProvider"}  # of onnxruntime
@@ -42,9 +43,10 @@ def run(package, args):
     if limits:
         facts["device"] = f"{limits[2]}: {limits[0]:g} GB/s, {limits[1]:g} TFLOP/s of float16"
     of = {False: (gigabytes, gigaflops / 1000), True: limits and limits[:2]}
+    there = [p for p in PRECISIONS if p != "int8" or list(package.folder.glob("*int8*"))]
     rows, absent = [], {}
     for backend in [args.backend] if args.backend else BACKENDS:
-        for precision in [args.precision] if args.precision else PRECISIONS:
+        for precision in [args.precision] if args.precision else there:
             asked = (package.folder, backend, precision, counts, n, args.seconds)
             try:
                 found = apart(measure, *asked)
@@ -113,8 +115,8 @@ def apart(work, *args):
 
 def measure(folder, backend, precision, counts, n, seconds):
     """[row] for each number of steps, see report.COLUMNS; times in ms, of n samples at once."""
-    package = Package(folder)
-    network = package.denoiser(backend, precision)
+    package = opened(folder)
+    network = started(package, backend, precision)
     text, spent, calls = package.config["kind"] == "text", [], []
 
     def denoise(x, modulation):
@@ -165,6 +167,8 @@ def image_generation(package, denoise, n, count, seed):
 
 def on_gpu(backend):
     """Whether a backend of this process computes on a GPU."""
+    if backend == "trt":
+        return True
     if backend == "onnxruntime":
         import onnxruntime
 

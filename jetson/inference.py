@@ -23,7 +23,8 @@ import numpy as np
 
 from jetson import benchmark, console, device, draw, prompts
 from jetson.files import whole
-from jetson.package import BACKENDS, PRECISIONS, Package
+from jetson.opening import opened, started
+from jetson.package import BACKENDS, PRECISIONS
 
 ONCE = ("prompt", "classes", "num_samples", "out")  # who gives one of these is not asked
 IMAGES = ("classes", "cfg_scale")
@@ -64,7 +65,7 @@ def arguments(words=None):
 
 def main():
     args = arguments()
-    package = Package(args.load_dir)
+    package = opened(args.load_dir)
     kind = package.config["kind"]
     strange = [k for k in (TEXT if kind == "images" else IMAGES) if getattr(args, k) is not None]
     if strange:
@@ -72,7 +73,7 @@ def main():
     if args.benchmark:
         return benchmark.run(package, args)
     args.num_steps, args.seq_length = single(args, "num_steps"), single(args, "seq_length")
-    denoise = package.denoiser(args.backend or "onnxruntime", args.precision or "fp32")
+    denoise = started(package, args.backend or "onnxruntime", args.precision or "fp32")
     write = {"images": pictures, "text": texts}[kind]
 
     def once(args):
@@ -151,3 +152,5 @@ if __name__ == "__main__":
         main()
     except (ValueError, OSError) as error:
         raise SystemExit(f"inference.py: {error}") from None
+    except ImportError as error:
+        raise SystemExit(f"inference.py: wants {error.name}, which is not here") from None

@@ -4,7 +4,7 @@ import numpy as np
 
 from data import template, tokenizer
 from data.tokenizer import EOS, PAD
-from jetson import draw
+from jetson import draw, threefry
 
 
 def vocabulary(package):
@@ -40,8 +40,9 @@ def asked(config, words, prompt, n, seed, fixed=None):
         fixed: one length for all.
 
     Raises:
-        ValueError: see data/template.py; a length that was not learnt.
+        ValueError: see data/template.py; a length that was not learnt; no such seed.
     """
+    threefry.key(seed)  # refuses what is none
     (length,), rows = config["shape"], config["rows"]
     short = min(rows["lengths"])
     if fixed and not short <= fixed <= length:

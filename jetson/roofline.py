@@ -39,7 +39,7 @@ def work(package, precision="fp16"):
     read += fields["features"] * width if text and fields.get("tied") else 0
     out = shape[0] * fields["features"] if text else math.prod(shape)
     embedded = tokens * width if text else 0
-    size = {"fp16": 2, "fp32": 4}[precision]
+    size = {"fp32": 4, "fp16": 2, "int8": 1}[precision]
     flop = 2 * read * tokens + 4 * tokens**2 * width * fields["depth"]
     return Work(read, size * read, size * (embedded + 2 * out), flop)
 
