@@ -15,8 +15,11 @@ def free_port():
         return s.getsockname()[1]
 
 
-def start(processes, devices, *words):
-    """Starts `python WORDS` as often, each with so many simulated devices, told of each other."""
+def start(processes, devices, *words, last=None):
+    """Starts `python WORDS` as often, each with so many simulated devices, told of each other.
+
+    last: variables of the last one's environment.
+    """
     env = dict(os.environ, PYTHONPATH=str(ROOT))
     env["XLA_FLAGS"] = f"{env['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     where = f"127.0.0.1:{free_port()}"
@@ -25,7 +28,8 @@ def start(processes, devices, *words):
     for i in range(processes):
         peers = ["--coordinator", where, "--num_processes", processes, "--process_id", i]
         command = [sys.executable, *words, *(peers if processes > 1 else [])]
-        started.append(subprocess.Popen(list(map(str, command)), env=env, cwd=ROOT, **pipes))
+        own = env | (last or {}) if i == processes - 1 else env
+        started.append(subprocess.Popen(list(map(str, command)), env=own, cwd=ROOT, **pipes))
     return started
 
 

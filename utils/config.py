@@ -252,18 +252,28 @@ def run(main):
 
     An error that a `raise` of this project's own files made is meant for the user, and so is one
     of the system about a file. All others are bugs. TANDEM_TRACEBACK=1 shows the traceback of both.
+    With several processes the others are told, see distress.py.
     """
     try:
         return main()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        path = Path(last.filename).resolve()
-        ours = path.is_relative_to(ROOT) and "site-packages" not in path.parts
-        full = getattr(error, "errno", None) == errno.ENOSPC  # which names no file
-        ours = (ours and last.line.startswith("raise")) or getattr(error, "filename", None) or full
-        if not ours or os.environ.get("TANDEM_TRACEBACK"):
+    except Exception as error:
+        meant = for_user(error) and not os.environ.get("TANDEM_TRACEBACK")
+        line = f"{Path(sys.argv[0]).name}: {error}"
+        distress = sys.modules.get("utils.distress")  # imported by who looked for others
+        if distress and distress.several():
+            distress.call(error, line if meant else None)
+        if not meant:
             raise
-        script = Path(sys.argv[0]).name
-        raise SystemExit(f"{script}: {error}") from None
+        raise SystemExit(line) from None
+
+
+def for_user(error: Exception) -> bool:
+    if not isinstance(error, ValueError | OSError | ImportError | FloatingPointError):
+        return False
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    path = Path(last.filename).resolve()
+    ours = path.is_relative_to(ROOT) and "site-packages" not in path.parts
+    full = getattr(error, "errno", None) == errno.ENOSPC  # which names no file
+    return (ours and last.line.startswith("raise")) or getattr(error, "filename", None) or full

@@ -5,8 +5,8 @@
 
 Cloud TPUs, SLURM, Open MPI and Kubernetes (JobSet) tell JAX all of that; Vertex AI tells it in
 CLUSTER_SPEC, which is read here. All processes see one file system, where process 0 alone writes
-metrics and samples, and each its part of a checkpoint. Only process 0 prints. A process that dies
-takes the others with it, after JAX's heartbeat; the same commands continue.
+metrics and samples, and each its part of a checkpoint. Only process 0 prints. A process that
+fails takes the others with it, see distress.py; the same commands continue.
 """
 
 import contextlib
@@ -18,6 +18,8 @@ from importlib.util import find_spec
 
 import jax
 import numpy as np
+
+from utils import distress
 
 TOLD_BY = ("SLURM_STEP_NODELIST", "OMPI_MCA_orte_hnp_uri", "JOB_COMPLETION_INDEX")
 PATIENCE = 24 * 3600  # seconds that others wait while process 0 prepares data
@@ -41,6 +43,8 @@ def connect(config, environ=os.environ):
         except ValueError as error:
             if "coordinator_address" not in str(error):  # which is how it says: there is no cluster
                 raise
+    if distress.several():
+        distress.listen()
     if jax.process_index():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 

@@ -21,13 +21,14 @@ ONE = (1, 1, "pmap")
 def start():
     """start(processes, devices, steps, runs, *flags): the started processes, ended with the test.
 
-    runs: {mode: workdir}.
+    runs: {mode: workdir}; fail: what the last process does at step 7, see trainer.py.
     """
     running = []
 
-    def trainers(processes, devices, steps, runs, *words):
+    def trainers(processes, devices, steps, runs, *words, fail=""):
         runs = [f"{mode}={workdir}" for mode, workdir in runs.items()]
-        started = group.start(processes, devices, "tests/utils/trainer.py", steps, *runs, *words)
+        words = "tests/utils/trainer.py", steps, *runs, *words
+        started = group.start(processes, devices, *words, last={"FAIL": fail})
         running.extend(started)
         return started
 
@@ -118,3 +119,34 @@ def test_sigterm_to_one_process_saves_on_both_at_one_step_and_micro_batches_are_
     assert seen(tmp_path, 0) == seen(tmp_path, 1) and seen(tmp_path)[3:5] == [str(last), "15"]
     assert checkpoint.steps_in(tmp_path / "checkpoints") == [last]
     as_one(runs, tmp_path, STEPS)
+
+
+@pytest.mark.parametrize(
+    "how, code, last_words",
+    [
+        ("raise", 1, ["process 1 failed: trainer.py: row 7 cannot be read; so", "row 7 cannot"]),
+        (
+            "die",
+            -signal.SIGKILL,
+            ["the same commands continue from the last checkpoint", ""],
+        ),
+    ],
+)
+def test_when_one_of_two_fails_the_other_ends_with_a_line_and_they_can_be_started_again(
+    start, tmp_path, how, code, last_words
+):
+    flags = {"pmap": tmp_path}, "--save_interval", "3"
+    both = start(2, 1, 100_000, *flags, fail=how)
+    said = [run.communicate(timeout=150)[0] for run in both]  # by itself JAX would wait for 300 s
+    assert [run.returncode for run in both] == [1, code], said
+    for text, words in zip(said, last_words, strict=True):
+        lines = [line for line in text.splitlines() if not line.startswith("[Gloo]")]
+        assert len(lines) == bool(words) and all(words in line for line in lines), text
+    before, last = losses(tmp_path), max(checkpoint.steps_in(tmp_path / "checkpoints"))
+    assert last in (3, 6) and max(before) in (5, 6, 7), "step 7 is read two steps ahead"
+    finished(start(2, 1, STEPS, *flags))
+    rows = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    after = {row["step"]: row["loss"] for row in map(json.loads, rows[len(before) :])}
+    assert list(after) == list(range(last + 1, STEPS + 1))
+    for step in before.keys() & after.keys():
+        assert before[step] == pytest.approx(after[step], abs=1e-6)

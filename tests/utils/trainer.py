@@ -3,9 +3,12 @@
     python tests/utils/trainer.py STEPS pmap=WORKDIR fsdp=WORKDIR ... [--accumulate 2 ...]
 
 The runs are done one after another, with flags of configs/flow.py. A perceptron learns noisy
-numbers, each example's noise from its own key.
+numbers, each example's noise from its own key. With FAIL=raise or FAIL=die in its environment a
+process does so where it reads the batch of step 7.
 """
 
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -37,12 +40,24 @@ def loss(params, key, batch):
     return wrong, {"loss": wrong}
 
 
+def failing(batches, how):
+    def read(step):
+        if step == 7 and how == "raise":
+            raise ValueError("row 7 cannot be read")
+        if step == 7 and how == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return batches(step)
+
+    return read
+
+
 def train(c, steps, mode, workdir):
     """Leaves metrics.jsonl, checkpoints, the norm of the averaged weights in judged.txt, and
     of each process what it saw in PROCESS.txt."""
     x = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
     process, processes = jax.process_index(), jax.process_count()
     batches = pipeline.Batches({"x": x}, 16, process=process, processes=processes)
+    batches = pipeline.Ahead(failing(batches, os.environ.get("FAIL")), end=steps)
     tx = optax.adam(1e-2)
     state = loop.create(init, tx, jax.random.key(1), mode)
     step = loop.update(loss, tx, ema_decay=0.9, accumulate=c.accumulate, mode=mode)
@@ -60,8 +75,9 @@ def train(c, steps, mode, workdir):
         (workdir / "judged.txt").write_text(str(float(optax.global_norm(state.ema))))
 
     save = lambda state, _: saves.save(state, {}, {"position": int(state.step)})
-    hooks = loop.Hook(1, told), loop.Hook(1000, save), loop.Hook(1000, loop.by_first(judge), False)
-    with saves, metrics:
+    hooks = [loop.Hook(1, told), loop.Hook(c.save_interval, save)]
+    hooks.append(loop.Hook(1000, loop.by_first(judge), False))
+    with batches, saves, metrics:
         state, signal = loop.fit(state, step, batches, steps, hooks)
     rows = hosts.together(np.arange(8)[hosts.share(8)])
     said = [jax.device_count(), len(jax.tree.leaves(state)), cut, int(state.step), signal, *rows]
