@@ -1,9 +1,9 @@
 """A set of images seen by a network whose features are exact: what tests start in many processes.
 
-    python tests/utils/measurer.py OUT [die_at=BATCH] [flags of processes]
+    python tests/utils/measurer.py OUT [die_at=BATCH | fail_at=BATCH] [flags of processes]
 
-Leaves what a process knows in OUT/PROCESS.npz, and work in OUT/part.npz while it goes on. With
-die_at the last process dies at its BATCHth batch.
+Leaves what a process knows in OUT/PROCESS.npz, and work in OUT/part.npz while it goes on. The last
+process dies, or fails, at its BATCHth batch.
 """
 
 import os
@@ -26,12 +26,14 @@ class Network:
 
     name, resize, range = "toy@1", "none", "-1..1"
 
-    def __init__(self, die_at=0):
-        self.left = die_at
+    def __init__(self, die_at=0, fail_at=0):
+        self.left, self.fails = die_at + fail_at, bool(fail_at)
 
     def apply(self, x):
         self.left -= 1
         if self.left == 0 and jax.process_index() == jax.process_count() - 1:
+            if self.fails:
+                raise ValueError("images are broken")
             os._exit(9)
         flat = x.reshape(len(x), -1).astype(np.float32) / 64
         return SimpleNamespace(pool=flat, logits=flat[:, :3] ** 2, spatial=flat[:, :5] + 100)
@@ -39,8 +41,8 @@ class Network:
 
 def main():
     out, *words = sys.argv[1:]
-    die_at = int(next((w[7:] for w in words if w.startswith("die_at=")), 0))
-    words = [word for word in words if not word.startswith("die_at=")]
+    trouble = [word.split("=") for word in words if word.startswith(("die_at=", "fail_at="))]
+    words = words[len(trouble) :]
     hosts.connect(flags.parse(["measurer.py", *words], "configs/flow.py"))
     x = np.random.default_rng(0).integers(0, 256, (IMAGES, 2, 2, 3), np.uint8)
     measuring.KEPT, measuring.MEET, begun = KEPT, MEET, []
@@ -50,7 +52,9 @@ def main():
         return (x[i : i + BATCH] for i in range(first, IMAGES, BATCH))
 
     out = Path(out)
-    found = measuring.measured(Network(die_at), batches, IMAGES, "toy", out / "part.npz")
+    found = measuring.measured(
+        Network(**{k: int(v) for k, v in trouble}), batches, IMAGES, "toy", out / "part.npz"
+    )
     stats = found.stats
     np.savez(
         out / f"{jax.process_index()}.npz", mean=stats.mean, covariance=stats.covariance,

@@ -1,7 +1,5 @@
 """Features are computed by all devices of all processes, and are those of one."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -44,14 +42,14 @@ def test_the_split_over_devices_and_processes_leaves_no_mark(tmp_path):
     assert len(hashes) == 1 and "" not in hashes
 
 
-def test_after_a_process_has_died_the_same_command_goes_on(tmp_path):
-    both = group.start(2, 2, "tests/utils/measurer.py", tmp_path, "die_at=7")
-    assert both[1].wait(120) == 9
-    until = time.time() + 60
-    while not (tmp_path / "part.npz").exists():
-        assert time.time() < until
-        time.sleep(0.1)
-    both[0].kill()  # its heartbeat would take longer than a test has
+@pytest.mark.parametrize("trouble, code", [("die_at", 9), ("fail_at", 1)])
+def test_one_process_ends_them_all_and_the_same_command_goes_on(tmp_path, trouble, code):
+    both = group.start(2, 2, "tests/utils/measurer.py", tmp_path, f"{trouble}=7")
+    said = [run.communicate(timeout=120)[0] for run in both]  # none waits for ever
+    assert both[0].returncode != 0 and both[1].returncode == code
+    if trouble == "fail_at":
+        assert "measurer.py: images are broken" in said[1] and "Traceback" not in said[1]
+        return
     group.finished(group.start(2, 2, "tests/utils/measurer.py", tmp_path))
     for process in (0, 1):
         found = known(tmp_path, process)
