@@ -10,6 +10,7 @@ from bench import child
 
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "scipy", "torch", "pytorch-fid", "diffusers")
+PACKAGES += ("datasets", "tokenizers", "pyarrow")
 
 
 def processor() -> float:
