@@ -120,6 +120,22 @@ def test_statistics_of_another_network_are_refused(score, noisy, tmp_path):
     assert "wants a --reference to compare to, or --write_stats" in refusal
 
 
+def test_of_adms_files_distances_are_of_all_images_and_precision_of_those_inside(
+    score, noisy, tmp_path
+):
+    words = ["--images", f"npz:{noisy[30]}", "--fid_stats", tmp_path / "adm.npz"]
+    _, direct, _ = score(*words[:2], "--reference", "digits", "--write_stats", tmp_path / "d.npz")
+    stats = fid_stats.read(tmp_path / "d.npz")
+    with np.load(noisy[0]) as file:
+        np.savez(tmp_path / "adm.npz", mu=stats.mean, sigma=stats.covariance, arr_0=file["arr_0"])
+    refusal, found, out = score(*words)
+    assert refusal == "" and found["value"] == pytest.approx(direct["value"], rel=1e-6)
+    assert found["manifold_n"] == [200, 200] and "precision" in out and found["floor"] is None
+    np.savez(tmp_path / "few.npz", mu=stats.mean, sigma=stats.covariance, arr_0=np.zeros(3))
+    refusal, found, _ = score(*words[:3], tmp_path / "few.npz")
+    assert refusal == "" and "precision" not in found, "what are no images is no matter"
+
+
 def test_of_edm2s_statistics_those_of_the_network_are_read(tmp_path):
     pair = lambda width: {"mu": np.zeros(width), "sigma": np.eye(width)}
     path = tmp_path / "img64.pkl"

@@ -104,6 +104,17 @@ def read(path, *, metric="fid") -> Stats:
     return stats
 
 
+def images(path) -> np.ndarray | None:
+    """u8[N, H, W, C]: some of the images that the statistics are of, which ADM's files have, for
+    precision and recall; None where there are none."""
+    path = Path(path)
+    if "arr_0" not in entries_of(path, ""):
+        return None
+    with np.load(path, allow_pickle=False) as file:
+        found = file["arr_0"]
+    return found if found.dtype == np.uint8 and found.ndim == 4 and len(found) > 1 else None
+
+
 def write(path, stats: Stats):
     """An npz that read() reads; whole or not at all. The factor goes with it."""
     path = Path(path)

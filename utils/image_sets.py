@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,21 @@ class Sets:
             dino = self.features.name.startswith("dinov2")
             stats = fid_stats.read(here, metric="fd_dinov2" if dino else "fid")
             of = "an unknown number of" if stats.n is None else stats.n
-            return measuring.Measured(stats), f"{stats.source}, {of} images"
+            return self.with_images(stats, here), f"{stats.source}, {of} images"
         data = images.load(here, self.data_dir, self.size)
         train, self.test = data["train"], data["test"]
         self.shape, self.held_out_n = tuple(train.shape), len(self.test.x)
         return self.seen(train, f"{name} train"), f"{name} train, {len(train.x)} images"
+
+    def with_images(self, stats, path):
+        """Measured of a statistics file, and of what it holds of its images: as in ADM's evaluator,
+        distances are of the statistics, and precision and recall of these images."""
+        x = fid_stats.images(path) if Path(path).suffix == ".npz" else None
+        if x is None:
+            return measuring.Measured(stats)
+        self.shape = x.shape[1:]
+        some = images.Images(x, np.zeros(len(x), np.int32), 0, "")
+        return replace(self.seen(some, "images of the reference"), stats=stats)
 
     def all(self, name: str, n: int | None):
         """Measured of a set that is scored, or of its first n images: all images of a path, the

@@ -79,6 +79,14 @@ def test_files_of_others_are_read_and_say_nothing(name, tmp_path):
     assert "ours" not in warning
 
 
+def test_what_is_written_pytorch_fid_reads(tmp_path, peer):
+    score = peer("pytorch_fid.fid_score")
+    fid_stats.write(tmp_path / "ours.npz", stats(spatial=fid.Moments.of(Y)))
+    mean, covariance = score.compute_statistics_of_path(str(tmp_path / "ours.npz"), *[None] * 4)
+    np.testing.assert_allclose(mean, MU, atol=1e-12)
+    np.testing.assert_allclose(covariance, SIGMA, atol=1e-12)
+
+
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("order", "CF")
 def test_pickles_of_edm2_are_read(protocol, order, tmp_path):
