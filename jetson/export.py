@@ -36,6 +36,7 @@ def arguments():
     add("--batch_size", type=int, help="of the graphs (1; of images with classes 2, for guidance)")
     add("--dynamic_batch", action="store_true", help="graphs of any batch from 1 to 256")
     add("--torchscript", action="store_true", help="also a trace in float16, for torch alone")
+    add("--int8", action="store_true", help="also ONNX with its products in int8")
     add("--tensorrt", action="store_true", help="also an engine, for the GPU of this machine")
     add("--precision", choices=("fp32", "fp16", "int8"), default="fp16", help="of the engine")
     return parser.parse_args()
@@ -76,7 +77,9 @@ def add_to(folder, args):
     """Adds to an export what was asked for."""
     found = extras(folder, args)
     if not found:
-        raise ValueError(f"{folder} is an export already; --torchscript and --tensorrt add to it")
+        raise ValueError(
+            f"{folder} is an export already; --torchscript, --int8 and --tensorrt add to it"
+        )
     print(f"added to {folder}:")
     print(listed(folder, found))
 
@@ -90,6 +93,10 @@ def extras(folder, args):
         from jetson import trace
 
         found.append(trace.add(package))
+    if args.int8:
+        from jetson import quantize
+
+        found.append(quantize.add(package))
     if args.tensorrt:
         from jetson import engine
 

@@ -198,11 +198,15 @@ def of_tensors(body, module):
 
 
 def on_onnxruntime(package, precision):
-    """The body by onnxruntime; of a fixed batch as often as it takes."""
+    """The body by onnxruntime, on what it finds of GPUs."""
+    return by_session(str(package.file(f"denoiser_{precision}.onnx")))
+
+
+def by_session(model):
+    """A denoiser of an ONNX model, its path or bytes; of a fixed batch as often as it takes."""
     import onnxruntime
 
-    path = package.file(f"denoiser_{precision}.onnx")
-    session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
+    session = onnxruntime.InferenceSession(model, providers=onnxruntime.get_available_providers())
     names = [i.name for i in session.get_inputs()]
     fixed = session.get_inputs()[0].shape[0]
 
