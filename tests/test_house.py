@@ -30,6 +30,7 @@ LAZY = {
 WORKSTATION = {
     "export.py",
     "trained.py",
+    "crosscheck.py",
 }  # of jetson/: runs where the network was trained, the rest on a device
 
 
