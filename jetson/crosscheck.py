@@ -1,7 +1,7 @@
 """The exported network once more, by another way: Flax through jax2onnx, beside denoiser_fp32.onnx.
 
     pip install --no-deps --target /tmp/jax2onnx \\
-        jax2onnx equinox einops dm-pix jaxtyping wadler-lindig
+        jax2onnx equinox einops dm-pix chex toolz jaxtyping wadler-lindig
     PYTHONPATH=/tmp/jax2onnx python -m jetson.crosscheck --load_dir runs/digits
 
 It goes to a folder of its own since jax2onnx 0.17 pins an older orbax-checkpoint than this project

@@ -185,8 +185,8 @@ def add(package, precision, batch=None):
             f"at most {LIMITS[precision]:.0e} will do"
         )
     return path.name, (
-        f"a relative L2 error of {error:.1e} against torch, for TensorRT {record['tensorrt']} on "
-        f"{record['gpu']}, built in {record['seconds']} s"
+        f"{precision}; relative L2 off float32 by at most {error:.1e}; for TensorRT "
+        f"{record['tensorrt']} on {record['gpu']}, built in {record['seconds']} s"
     )
 
 

@@ -33,7 +33,8 @@ def arguments():
     add("--out", help="folder for what is written (LOAD_DIR/jetson)")
     add("--denoise_timesteps", type=int, help="solver steps (the config's)")
     add("--classes", default="all", help="that can be asked for: such as 3, 0,5,7 or 0-9")
-    add("--batch_size", type=int, help="of the graphs (1; of images with classes 2, for guidance)")
+    add("--batch_size", type=int, help="of the graphs (1; with classes 2, for guidance); with "
+        "--tensorrt of a graph of any batch, the most rows at once (8)")  # fmt: skip
     add("--dynamic_batch", action="store_true", help="graphs of any batch from 1 to 256")
     add("--torchscript", action="store_true", help="also a trace in float16, for torch alone")
     add("--int8", action="store_true", help="also ONNX with its products in int8")
@@ -44,6 +45,8 @@ def arguments():
 
 def main():
     args = arguments()
+    if args.batch_size is not None and args.batch_size < 1:
+        raise ValueError(f"--batch_size wants at least 1; got {args.batch_size}")
     if args.tensorrt:
         from jetson import engine
 
@@ -55,9 +58,7 @@ def main():
     from jetson.trained import trained
 
     run = trained(args.load_dir, args.step, args.denoise_timesteps)
-    batch = (2 if run.config["num_classes"] else 1) if args.batch_size is None else args.batch_size
-    if batch < 1:
-        raise ValueError(f"--batch_size wants at least 1; got {batch}")
+    batch = args.batch_size or (2 if run.config["num_classes"] else 1)
     out = Path(args.out or Path(args.load_dir) / "jetson")
     if out.exists() and not (out / "config.json").exists():
         raise ValueError(f"{out} is there and is no export; choose another --out")

@@ -122,3 +122,28 @@ def test_operators_that_tensorrt_does_not_read_are_named():
     graph = onnx.helper.make_graph([node], "g", [], [])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 23)])
     assert operators.unreadable(model) == ["opset 23 of 'ai.onnx'", "operator Attention"]
+
+
+def test_a_file_with_an_operator_that_tensorrt_does_not_read_is_refused(tmp_path):
+    value = lambda name: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2])
+    node = onnx.helper.make_node("Celu", ["x"], ["out"])
+    graph = onnx.helper.make_graph([node], "g", [value("x")], [value("out")])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)])
+    onnx.save(model, tmp_path / "denoiser_fp32.onnx")
+    with pytest.raises(
+        ValueError, match="denoiser_fp32.onnx: TensorRT 10.3 does not read operator Celu"
+    ):
+        checks.readable(tmp_path / "denoiser_fp32.onnx")
+
+
+def test_the_table_at_the_end_has_each_file_with_its_size_and_error(exported):
+    from jetson import export
+
+    run, folder = exported["images"]
+    found = checks.passed(run, folder)
+    lines = export.listed(folder, found).splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "schedule.npz", "params.safetensors", "denoiser_fp32.onnx", "denoiser_fp16.onnx",
+    ]  # fmt: skip
+    size = (folder / "denoiser_fp16.onnx").stat().st_size / 1e6
+    assert f"{size:.2f} MB" in lines[3] and "relative L2 off Flax by at most" in lines[3]
