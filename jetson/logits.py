@@ -25,18 +25,37 @@ def top_k(k):
     return keep
 
 
-def top_p(p):
-    """Leaves the fewest likeliest that hold a share p of the probability, at least one."""
+def top_p(p, first=256):
+    """Leaves the fewest likeliest that hold a share p of the probability, at least one.
+
+    first: so many are sorted where they are enough: to sort all can cost more than the network.
+    """
 
     def keep(logits):
-        order = np.argsort(-logits, axis=-1, kind="stable")
-        share = np.take_along_axis(softmax(logits), order, -1)
-        kept = np.cumsum(share, -1) - share < np.float32(p)  # what the likelier ones hold
-        kept[..., 0] = True
-        back = np.argsort(order, axis=-1, kind="stable")
-        return np.where(np.take_along_axis(kept, back, -1), logits, -np.inf)
+        share, size = softmax(logits), logits.shape[-1]
+        if size > first:
+            some = np.sort(np.argpartition(-logits, first, axis=-1)[..., :first], axis=-1)
+            stay, enough = holding(p, share, logits, some)
+            if enough:
+                return np.where(stay, logits, -np.inf)
+        stay, _ = holding(p, share, logits, np.broadcast_to(np.arange(size), logits.shape))
+        return np.where(stay, logits, -np.inf)
 
     return keep
+
+
+def holding(p, share, logits, ids):
+    """(bool[..., V], those of ids i64[..., K], which ascend, that hold a share p; whether the rest
+    cannot matter, even as the equal of one of them)."""
+    values = np.take_along_axis(logits, ids, -1)
+    order = np.argsort(-values, axis=-1, kind="stable")
+    ids, values = (np.take_along_axis(a, order, -1) for a in (ids, values))
+    held = np.take_along_axis(share, ids, -1)
+    fits = np.cumsum(held, -1) - held < np.float32(p)  # what the likelier ones hold
+    fits[..., 0] = True
+    stay = np.zeros(logits.shape, bool)
+    np.put_along_axis(stay, ids, fits, -1)
+    return stay, not (fits & (values == values[..., -1:])).any()
 
 
 def filters(temperature_, k, p):
