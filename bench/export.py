@@ -12,7 +12,6 @@ network says, or of a text the mean of its ids.
 """
 
 import atexit
-import json
 import shutil
 import tempfile
 from functools import partial
@@ -80,7 +79,7 @@ def package(fields, steps, way):
     from safetensors.numpy import save_file
 
     from jetson import convert, export, graph
-    from jetson.package import Package
+    from jetson.package import Package, seal
 
     folder, made = Path(tempfile.mkdtemp()), network(fields)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -92,12 +91,12 @@ def package(fields, steps, way):
     np.savez(folder / "schedule.npz", labels=[0], times=times, modulation=rows, **levels)
     sampler = {"solver": "ancestral", "temperature": 1.0}
     facts = {"network": fields, "shape": shape, "sampler": sampler, "mask_id": 3, "pad_id": 0}
-    (folder / "config.json").write_text(json.dumps(facts))
     flat = {k: np.ascontiguousarray(a) for k, a in convert.to_flax(made).items()}
     save_file(flat, folder / "params.safetensors")  # of a transposed array it would keep the bytes
     if way == "onnxruntime":
         x = torch.zeros(1, *shape, dtype=torch.long if text else torch.float32)
         graph.to_onnx(made, x, torch.from_numpy(rows[0]), folder / "denoiser_fp32.onnx")
+    seal(folder, facts)
     return Package(folder)
 
 
