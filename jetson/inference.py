@@ -136,7 +136,7 @@ def pictures(package, denoise, args, n, out):
 
 def texts(package, denoise, args, n, out):
     """Prints the texts and writes samples.txt; returns its name, and the tokens of a row."""
-    words = prompts.vocabulary(package)
+    words = package.words()
     said = prompts.texts(
         package, denoise, words, args.prompt or "", n, seed=args.seed, length=args.seq_length,
         steps=args.num_steps, **{k: getattr(args, k) for k in draw.KNOBS},

@@ -1,49 +1,29 @@
 """An export and a backend, opened; whatever is wrong with them is said in a line."""
 
-import zipfile
-import zlib
-
 import numpy as np
 
-from jetson.package import Package
+from jetson.package import PRECISIONS, Package
 
-DAMAGE = (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
-PER_LEVEL = ("alpha", "sigma", "dalpha", "dsigma", "modulation")
+SAID = ("kind", "shape", "network", "sampler", "run")  # by every config.json
 
 
 def opened(folder):
     """The package.Package of a folder.
 
     Raises:
-        FileNotFoundError: the folder is none.
-        ValueError: one of its files is damaged, or of another export.
+        FileNotFoundError, ValueError: the folder is none, or damaged; see package.Package.
     """
     try:
         package = Package(folder)
-        wrong = misfit(package.config, package.schedule)
-    except DAMAGE as error:
-        wrong = first_line(error)
-    if wrong:
+        lacking = [name for name in SAID if name not in package.config]
+    except (KeyError, TypeError, AttributeError) as error:
+        lacking = [str(error)]
+    if lacking:
         raise ValueError(
-            f"{folder}: config.json or schedule.npz is damaged ({wrong}); copy the export again"
+            f"{folder}/config.json is damaged, it lacks {', '.join(lacking)}; "
+            "copy the folder once more, whole"
         )
     return package
-
-
-def misfit(config, schedule):
-    """What is wrong with the two, "" if nothing is."""
-    if config["kind"] not in ("images", "text"):
-        return f"it is of {config['kind']!r}"
-    lacking = [name for name in ("shape", "network", "sampler", "run") if name not in config]
-    lacking += [name for name in ("times", "labels", *PER_LEVEL) if name not in schedule]
-    if lacking:
-        return f"without {', '.join(lacking)}"
-    levels = len(schedule["times"])
-    odd = [name for name in PER_LEVEL if len(schedule[name]) != levels]
-    if odd:
-        return f"{odd[0]} has {len(schedule[odd[0]])} levels, times {levels}"
-    broken = [name for name in ("times", *PER_LEVEL) if not np.isfinite(schedule[name]).all()]
-    return f"{broken[0]} is not all numbers" if broken else ""
 
 
 def started(package, backend, precision):
@@ -54,8 +34,8 @@ def started(package, backend, precision):
             it cannot read.
     """
     folder = package.folder
-    if precision not in ("fp32", "fp16") and not list(folder.glob(f"*{precision}*")):
-        raise ValueError(f"no precision {precision!r} in {folder}; there are fp32 and fp16")
+    if precision not in PRECISIONS:
+        raise ValueError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
     try:
         denoise = package.denoiser(backend, precision)
         out = denoise(*trial(package))
@@ -64,9 +44,7 @@ def started(package, backend, precision):
     except (ValueError, OSError):
         raise
     except Exception as error:  # each backend raises types of its own
-        raise ValueError(
-            f"--backend {backend} cannot run {folder} ({first_line(error)}); copy the export again"
-        ) from None
+        raise ValueError(f"--backend {backend} cannot run {folder} ({first_line(error)})") from None
     if not np.isfinite(out).all():
         raise ValueError(f"{folder}: by {backend}, {precision}, the network's answer is no number")
     return denoise

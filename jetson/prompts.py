@@ -2,26 +2,9 @@
 
 import numpy as np
 
-from data import template, tokenizer
+from data import template
 from data.tokenizer import EOS, PAD
 from jetson import draw, threefry
-
-
-def vocabulary(package):
-    """The tokenizer of an export of text.
-
-    Raises:
-        FileNotFoundError, ValueError: there is none, or not the one that the network learnt.
-    """
-    path, config = package.folder / "tokenizer.json", package.config
-    words = tokenizer.load(path)
-    size, wanted = config["network"]["vocab_size"], config.get("tokenizer", words.hash)
-    if words.size != size or words.hash != wanted:
-        raise ValueError(
-            f"{path} is not this network's tokenizer: it has {words.size} tokens and the hash "
-            f"{words.hash}, wanted {size} and {wanted}; copy the export's own"
-        )
-    return words
 
 
 def texts(package, denoise, words, prompt, n, *, seed=0, length=None, **knobs):

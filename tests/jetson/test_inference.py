@@ -67,7 +67,7 @@ def test_tokens_are_jaxs(exported, text_run, steps, prompt, knobs):
     write = writing.writer(run, steps=steps, batch_size=n)
     theirs = np.concatenate([*write(known, allowed, seed=SEED)])
     package = Package(exported["text"][1])
-    words = prompts.vocabulary(package)
+    words = package.words()
     mine, may = prompts.asked(package.config, words, prompt, n, SEED)
     assert (mine == known).all() and ((may is None) == (allowed is None))
     for backend in ("torch", "onnxruntime"):
