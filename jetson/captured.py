@@ -1,5 +1,7 @@
 """A whole generation as one CUDA graph, recorded once and replayed for every seed.
 
+    python jetson/inference.py --load_dir runs/stories/jetson --backend graph --rounds 1
+
     write = Text(package, network(package, "fp16"), batch=1)    # S x [network, solver's step]
     write(np.arange(1), known, seed=7)                          # as draw.tokens
     paint = Images(package, network(package), batch=4)
@@ -13,6 +15,8 @@ A body is a function (x, modulation f32[B, M]) -> out of tensors that only queue
 current stream, at fixed addresses: `network` here, or an engine's enqueue. Without CUDA, or where
 a body cannot be captured, the same steps run one by one, and `why` says so in a line.
 """
+
+import sys
 
 import numpy as np
 import torch
@@ -61,13 +65,17 @@ class Text:
         package: package.Package of text. body: see above.
         noise: one of kernels.DRAWS; "gumbel" wants the kernels.
         library: kernels.Kernels, or None: torch does the solver's step.
+        steps: as draw.picked has it.
         knobs: of draw.KNOBS, in place of the config's.
 
     Raises:
         ValueError: a knob that only draw.tokens knows, or "gumbel" without kernels.
     """
 
-    def __init__(self, package, body, batch, *, noise="inverse", library=None, where=None, **knobs):
+    def __init__(
+        self, package, body, batch, *, noise="inverse", library=None, where=None, steps=None,
+        **knobs,
+    ):  # fmt: skip
         config, where = package.config, where or device()
         if library is None and noise != "inverse":
             raise ValueError(f"{noise} noise is drawn by the kernels alone: {kernels.BUILD}")
@@ -76,11 +84,11 @@ class Text:
         strange = [k for k in own if own[k] != draw.KNOBS[k][0]]
         if strange or self.order not in kernels.ORDERS or not self.temperature > 0:
             raise ValueError(
-                f"a captured generation knows solver {', '.join(kernels.ORDERS)} and a temperature "
-                f"above 0; got {self.order}, {self.temperature}"
-                + "".join(f", {k} {own[k]}" for k in strange)
+                f"a graph is made for --solver {' and '.join(kernels.ORDERS)} and a --temperature "
+                f"above 0, other backends for more; got {self.order}, {self.temperature}"
+                + "".join(f", --{k} {own[k]}" for k in strange)
             )
-        _, levels = draw.picked(package)
+        rows, levels = draw.picked(package, steps)
         self.count = len(levels.alpha) - 1
         kept = [unmask.kept_hidden(levels, i, i + 1) for i in range(self.count)]
         silent, (length,) = (config["mask_id"], config["pad_id"]), config["shape"]
@@ -88,7 +96,7 @@ class Text:
         self.step = Fused(library, *common, noise) if library else Plain(*common)
         self.body, self.mask_id = body, config["mask_id"]
         self.x = torch.zeros(batch, length, dtype=torch.int64, device=where)
-        self.modulation = torch.from_numpy(package.schedule["modulation"][:, :1]).to(where)
+        self.modulation = torch.from_numpy(package.schedule["modulation"][rows, :1]).to(where)
         self.replay, self.why = recorded(self.run, where)
 
     @torch.inference_mode()
@@ -119,10 +127,10 @@ class Images:
         ValueError: no such solver, or DDIM with eta: its noise is drawn step by step.
     """
 
-    def __init__(self, package, body, batch, *, solver=None, guided=None, where=None):
+    def __init__(self, package, body, batch, *, solver=None, guided=None, where=None, steps=None):
         config, where = package.config, where or device()
         sampler, self.package, self.body = config["sampler"], package, body
-        rows, self.levels = draw.picked(package)
+        rows, self.levels = draw.picked(package, steps)
         name, clip = solver or sampler["solver"], {"clip": sampler["clip"]}
         knobs = {"ddim": clip, "dpm2m": clip, "heun": {"times": package.schedule["times"][rows]}}
         if name not in knobs:
@@ -136,7 +144,7 @@ class Images:
         self.x = put(np.zeros((batch, *config["shape"]), np.float32))
         self.columns = put(np.zeros(batch * (1 + self.guided), np.int64))
         self.scale = put(np.ones(1, np.float32))
-        self.modulation = put(package.schedule["modulation"])
+        self.modulation = put(package.schedule["modulation"][rows])
         self.replay, self.why = recorded(self.run, where)
 
     def predict(self, x, i):
@@ -172,3 +180,49 @@ class Images:
         self.scale.fill_(float(scale))
         self.replay()
         return self.x.cpu().numpy().copy()  # on a CPU it would be x itself
+
+
+class Backend:
+    """A denoiser like those of package.BACKENDS, which also draws whole generations: draw.tokens
+    and draw.images ask it to. Each kind of generation is recorded when it is first asked for."""
+
+    def __init__(self, package, precision):
+        self.library, why = kernels.find()
+        self.package, self.recordings = package, {}
+        self.body = network(package, precision, library=self.library)
+        self.told(why)
+
+    def told(self, line):
+        if line:
+            print(line, file=sys.stderr)
+
+    @torch.inference_mode()
+    def __call__(self, x, modulation):
+        x, modulation = (torch.from_numpy(a).to(device()) for a in (x, modulation))
+        return self.body(x, modulation).float().cpu().numpy()
+
+    def recording(self, kind, batch, **fields):
+        key = (batch, *sorted(fields.items()))
+        if key not in self.recordings:
+            self.recordings[key] = kind(self.package, self.body, batch, **fields)
+            self.told(self.recordings[key].why)
+        return self.recordings[key]
+
+    def tokens(self, index, known, *, seed, allowed, temperature=None, **fields):
+        """draw.tokens'.
+
+        Raises:
+            ValueError: not all ids are allowed, or see Text.
+        """
+        if allowed is not None:
+            raise ValueError("a graph knows no choices such as {red|blue}; --backend torch does")
+        write = self.recording(Text, len(index), library=self.library, **fields)
+        return write(index, known, seed=seed, temperature=temperature)
+
+    def images(self, index, labels, *, seed, scale, **fields):
+        """draw.images'."""
+        classes, own = (self.package.config[k] for k in ("num_classes", "sampler"))
+        scale = own["cfg_scale"] if scale is None else scale
+        guided = bool(classes) and scale != 1.0
+        paint = self.recording(Images, len(index), guided=guided, **fields)
+        return paint(index, labels, seed=seed, scale=scale if guided else 1.0)

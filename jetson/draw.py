@@ -64,6 +64,9 @@ def images(package, denoise, index, labels, *, seed=0, steps=None, scale=None, s
     Raises:
         ValueError: a class that was not exported, or no such solver.
     """
+    if hasattr(denoise, "images"):  # it draws whole generations, see captured.py
+        ask = {"seed": seed, "steps": steps, "scale": scale, "solver": solver}
+        return denoise.images(index, labels, **ask)
     sampler, (rows, levels) = package.config["sampler"], picked(package, steps)
     scale = np.float32(sampler["cfg_scale"] if scale is None else scale)
     name = solver or sampler["solver"]
@@ -108,6 +111,9 @@ def tokens(package, denoise, index, known, *, seed=0, steps=None, allowed=None, 
         ValueError: no such solver, a knob that means nothing, or one that wants what the export
             does not have.
     """
+    if hasattr(denoise, "tokens"):
+        ask = {"seed": seed, "steps": steps, "allowed": allowed}
+        return denoise.tokens(index, known, **ask, **knobs)
     rows, levels = picked(package, steps)
     own = text_knobs(package, knobs)
     times = package.schedule["times"][rows]

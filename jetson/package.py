@@ -239,9 +239,17 @@ def on_torchscript(package, precision):
     return trace.denoiser(package, precision)
 
 
+def on_graph(package, precision):
+    """The body by torch; whole generations as CUDA graphs."""
+    from jetson import captured
+
+    return captured.Backend(package, precision)
+
+
 BACKENDS = {
     "torch": on_torch,
     "onnxruntime": on_onnxruntime,
     "trt": on_tensorrt,
     "torchscript": on_torchscript,
+    "graph": on_graph,
 }

@@ -84,6 +84,20 @@ def exported(image_run, text_run, tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """torch's threads wait for each other on a busy machine."""
+    try:
+        import torch
+    except ImportError:
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def emulated(tmp_path_factory):
     """The kernels, compiled for this CPU."""

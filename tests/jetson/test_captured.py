@@ -109,9 +109,13 @@ def test_a_body_that_cannot_be_captured_runs_step_by_step(monkeypatch):
 @pytest.mark.parametrize(
     "kind, fields, message",
     [
-        ("text", {"solver": "margin"}, "knows solver ancestral, confidence and .* got margin"),
-        ("text", {"top_k": 3}, "got ancestral, 1.0, top_k 3"),
-        ("text", {"temperature": 0.0}, "a temperature above 0; got ancestral, 0.0"),
+        (
+            "text",
+            {"solver": "margin"},
+            "made for --solver ancestral and confidence and .* got margin",
+        ),
+        ("text", {"top_k": 3}, "got ancestral, 1.0, --top_k 3"),
+        ("text", {"temperature": 0.0}, "above 0, other backends for more; got ancestral, 0.0"),
         ("text", {"noise": "gumbel"}, "gumbel noise is drawn by the kernels alone: python jetson/"),
         (
             "images",
@@ -125,6 +129,27 @@ def test_what_is_not_captured_is_said_in_a_line(exported, kind, fields, message)
     make = {"text": captured.Text, "images": captured.Images}[kind]
     with pytest.raises(ValueError, match=message):
         make(package, captured.network(package), 1, **fields)
+
+
+@pytest.mark.parametrize("steps", [None, 3])
+def test_as_a_backend_it_draws_what_the_others_draw(exported, steps, capsys):
+    text, images = (Package(exported[kind][1]) for kind in ("text", "images"))
+    index, known = np.arange(2), np.full((2, *text.config["shape"]), -1)
+    labels = np.array([2, 0], np.int32)
+    drawn = {}
+    for name in ("torch", "graph"):
+        denoise = text.denoiser(name)
+        ask = dict(seed=5, steps=steps, temperature=0.8)
+        ids = [draw.tokens(text, denoise, index, known, **ask) for _ in range(2)]
+        denoise = images.denoiser(name)
+        x = [draw.images(images, denoise, index, labels, scale=s, steps=steps) for s in (1.0, 3.0)]
+        drawn[name] = (*ids, *x)
+    for ours, theirs in zip(drawn["graph"], drawn["torch"], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+    assert "no CUDA here: torch does what the kernels would do" in capsys.readouterr().err
+    denoise, allowed = text.denoiser("graph"), np.ones((10, 17), bool)
+    with pytest.raises(ValueError, match="a graph knows no choices such as .red|blue."):
+        draw.tokens(text, denoise, index, known, allowed=allowed)
 
 
 def test_guidance_that_was_not_recorded_is_refused(exported):
