@@ -12,7 +12,7 @@ GPU over the work. A graph is one launch. What differs from sample to sample (ke
 classes, temperature, guidance) lies in device memory and is overwritten before the replay.
 
 A body is a function (x, modulation f32[B, M]) -> out of tensors that only queues work on torch's
-current stream, at fixed addresses: `network` here, or an engine's enqueue. Without CUDA, or where
+current stream, at fixed addresses: of a `network`, or `bound` to an engine. Without CUDA, or where
 a body cannot be captured, the same steps run one by one, and `why` says so in a line.
 """
 
@@ -38,6 +38,20 @@ def network(package, precision="fp32", where=None, library=None):
     models.load(made, load_file(package.folder / "params.safetensors"))
     made = (models.halved(made) if precision == "fp16" else made).to(where or device())
     return (models.fused(made, library) if library else made).body
+
+
+def bound(session):
+    """The body of an engine that is bound to tensors: session.tensors x, out and, where it has any
+    effect, modulation, and session.enqueue(a torch.cuda.Stream). Its batch is theirs."""
+
+    def body(x, modulation):
+        session.tensors["x"].copy_(x)
+        if "modulation" in session.tensors:
+            session.tensors["modulation"].copy_(modulation)
+        session.enqueue(torch.cuda.current_stream())
+        return session.tensors["out"]
+
+    return body
 
 
 def recorded(run, where):

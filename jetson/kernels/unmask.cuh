@@ -49,9 +49,10 @@ struct Logits {
   const T* row;
   int size, mask_id, pad_id;
 
+  // Always loads, so that several loads are under way at once.
   __device__ float operator[](int id) const {
-    if (id >= size || id == mask_id || id == pad_id) return -INFINITY;
-    return static_cast<float>(row[id]);
+    const float l = static_cast<float>(row[id < size ? id : size - 1]);
+    return id < size && id != mask_id && id != pad_id ? l : -INFINITY;
   }
 };
 

@@ -152,6 +152,34 @@ def test_as_a_backend_it_draws_what_the_others_draw(exported, steps, capsys):
         draw.tokens(text, denoise, index, known, allowed=allowed)
 
 
+class Session:
+    """What an engine does, by torch: it reads and writes the tensors that it is bound to."""
+
+    def __init__(self, package, batch):
+        self.body = captured.network(package, where="cpu")
+        shape, width = package.config["shape"], package.schedule["modulation"].shape[-1]
+        size = package.config["network"]["features"]
+        self.tensors = {
+            "x": torch.zeros(batch, *shape, dtype=torch.int64),
+            "modulation": torch.zeros(batch, width),
+            "out": torch.zeros(batch, *shape, size),
+        }
+
+    def enqueue(self, stream):
+        assert stream == "current"
+        self.tensors["out"].copy_(self.body(self.tensors["x"], self.tensors["modulation"]))
+
+
+def test_the_body_may_be_an_engine_that_is_bound_to_tensors(exported, emulated, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: "current")
+    package = Package(exported["text"][1])
+    known = np.full((N, *package.config["shape"]), -1)
+    by = dict(library=emulated, where="cpu")
+    theirs = captured.Text(package, captured.network(package, where="cpu"), N, **by)
+    ours = captured.Text(package, captured.bound(Session(package, N)), N, **by)
+    assert (ours(np.arange(N), known) == theirs(np.arange(N), known)).all()
+
+
 def test_guidance_that_was_not_recorded_is_refused(exported):
     package = Package(exported["images"][1])
     paint = captured.Images(package, captured.network(package), 1, guided=False)
