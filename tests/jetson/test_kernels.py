@@ -97,6 +97,28 @@ def test_unmasking_is_numpys(lanes, size, dtype, order, draw):
         assert (ours != x).any() and ((ours == MASK).any() == (step < 2))
 
 
+@pytest.mark.parametrize("order", kernels.ORDERS)
+def test_unmasking_is_jaxs_own_solver(emulated, order):
+    """By diffusion/unmask.py, from t = 0.8 to 0.4; with Gumbel noise by jax.random's."""
+    from diffusion.masked import Masked
+    from diffusion.tokens import temperature
+    from diffusion.unmask import Ancestral, Ordered
+
+    logits, x = case(700, 3)
+    solver = {"ancestral": Ancestral, "confidence": Ordered}[order](filters=(temperature(0.9),))
+    process, index = Masked(mask_id=MASK, pad_id=PAD), jax.numpy.asarray(INDEX)
+    keys = draws.fold(draws.fold(jax.random.key(2**32 - 5), index), 1)
+    predict = lambda *_: jax.numpy.asarray(logits)
+    theirs, _ = solver.step(process, predict, keys, x, np.float32(0.8), np.float32(0.4), ())
+    ours = by_kernel(emulated, logits, x, [1.0, 0.5], 1, 0.9, order, "inverse")
+    assert (ours == theirs).all() and (ours != x).any()
+
+    noise = jax.vmap(lambda k: jax.random.gumbel(k, logits.shape[1:]))(draws.split(keys, 3)[0])
+    best = (process.speakable(logits) / 0.9 + noise).argmax(-1)
+    ours = by_kernel(emulated, logits, x, [1.0, 0.0], 1, 0.9, order, "gumbel")
+    assert (ours == np.where(x == MASK, best, x)).all()
+
+
 def test_pruned_noise_draws_what_noise_on_all_draws(emulated):
     """With logits so far apart that most draw none, and with one that wins by its noise alone."""
     rng = np.random.default_rng(0)
