@@ -2,6 +2,7 @@
 
     python -m bench.sample_text                 about eight minutes on one core; --threads 2
     python -m bench.sample_text --tiny          seconds; --rounds 3, --out FOLDER
+    python -m bench.sample_text --peer-path mdlm      a checkout of MDLM: its own sampler as well
 
 One network for all: width 256, 4 layers of 4 heads, random weights; in JAX, and its mirror in
 torch (jetson/models). A run is a whole generation, as generate.py asks for it. What others do is
@@ -9,11 +10,14 @@ in samplers.py. Their draw from V + 1 Gumbels in float32 is not quite the law of
 diffusion/unmask.py); ours is.
 """
 
+import argparse
 import itertools
+import sys
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
-from bench import harness, samplers
+from bench import harness, peer_mdlm, samplers
 from bench.harness import Contest, Contestant
 
 
@@ -28,21 +32,23 @@ class Size(NamedTuple):
     depth: int = 4
 
 
-def contests(tiny: bool) -> list[Contest]:
+def contests(tiny: bool, peer: Path | None = None) -> list[Contest]:
     sizes = [Size(300, 2, 16, 4, 32, 1)]
     if not tiny:
         sizes = [Size(size, batch) for size in (64, 8192) for batch in (1, 16)]
-    return [contest(size) for size in sizes] + [surest(sizes[-2:][0])]
+    return [contest(size, peer) for size in sizes] + [surest(sizes[-2:][0])]
 
 
-def contest(size: Size) -> Contest:
+def contest(size: Size, peer: Path | None = None) -> Contest:
     """By chance, as the reverse process has it."""
+    own = [Contestant("MDLM's own, torch", partial(mdlm, size, peer))] if peer else []
     return Contest(
         f"by chance, {size.vocabulary} tokens, batches of {size.batch}",
         [
             Contestant("generate.py", partial(ours, size, "ancestral")),
             Contestant("all places, V + 1 Gumbels, JAX, as MD4", partial(joint, size)),
             Contestant("the same, torch, a loop, as MDLM", partial(in_torch, size, "joint_torch")),
+            *own,
         ],
         "token",
         size.batch * size.length,
@@ -113,10 +119,9 @@ def joint(size: Size):
     return lambda: np.asarray(draw(next(keys))).size and None
 
 
-def in_torch(size: Size, sampler: str):
+def torch_network(size: Size):
     import torch
 
-    from data.tokenizer import MASK
     from jetson.models.transformer import Transformer
 
     network = Transformer(
@@ -125,9 +130,35 @@ def in_torch(size: Size, sampler: str):
     torch.manual_seed(0)
     for p in network.parameters():
         torch.nn.init.normal_(p, std=0.05)
-    draw = getattr(samplers, sampler)(network, MASK, size.batch, size.length, size.steps)
+    return network
+
+
+def in_torch(size: Size, sampler: str):
+    from data.tokenizer import MASK
+
+    make, network = getattr(samplers, sampler), torch_network(size)
+    draw = make(network, MASK, size.batch, size.length, size.steps)
     return lambda: draw().numel() and None
 
 
+def mdlm(size: Size, folder: Path):
+    from data.tokenizer import MASK
+
+    sizes = size.vocabulary, MASK, size.batch, size.length, size.steps
+    draw = peer_mdlm.sampler(folder, torch_network(size), *sizes)
+    return lambda: draw().numel() and None
+
+
+def main(words: list[str]) -> dict:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--peer-path", type=Path)
+    args, rest = parser.parse_known_args(words)
+    made = partial(contests, peer=args.peer_path and args.peer_path.resolve())
+    return harness.main("sample_text", __doc__, made, rest)
+
+
 if __name__ == "__main__":
-    harness.command("sample_text", __doc__, contests)
+    try:
+        main(sys.argv[1:])
+    except (ValueError, RuntimeError, OSError) as error:
+        raise SystemExit(f"bench.sample_text: {error}") from None

@@ -1,13 +1,14 @@
 """bench.sample_text: samplers that draw from the same law, and contests that run."""
 
 import itertools
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bench import sample_text, samplers
+from bench import peer_mdlm, sample_text, samplers
 
 V, L, MASK = 3, 3, 3
 WORLD = np.array(list(itertools.product(range(V), repeat=L)))
@@ -66,3 +67,27 @@ def test_every_contestant_runs():
         assert contest.amount == 2 * 16
         for contestant in contest.contestants:
             assert contestant.setup()() is None
+
+
+def test_a_checkouts_sampler_is_given_what_it_asks_for_and_leaves_our_modules_alone(tmp_path):
+    """A made-up checkout that imports as MDLM's does, and reveals token 2 everywhere."""
+    import diffusion
+    import models
+
+    (tmp_path / "noise_schedule.py").write_text("class LogLinearNoise:\n    level = 7\n")
+    (tmp_path / "diffusion.py").write_text(
+        "import hydra.utils, lightning as L, torchmetrics, dataloader, models, noise_schedule\n"
+        "class NLL(torchmetrics.aggregation.MeanMetric): pass\n"
+        "class Diffusion(L.LightningModule):\n"
+        "    def _sample(self):\n"
+        "        c = self.config\n"
+        "        assert c.sampling.steps == 5 and self.noise.level == 7\n"
+        "        return self.backbone(c.loader.eval_batch_size, c.model.length), self.mask_index\n"
+    )
+    draw = peer_mdlm.sampler(tmp_path, lambda b, n: np.full((b, n), 2), 9, 4, 3, 6, 5)
+    x, mask_id = draw()
+    assert x.shape == (3, 6) and mask_id == 4
+    assert sys.modules["diffusion"] is diffusion and sys.modules["models"] is models
+    assert "noise_schedule" not in sys.modules and "lightning" not in sys.modules
+    with pytest.raises(ImportError, match="no checkout of mdlm"):
+        peer_mdlm.sampler(tmp_path / "nothing", None, 9, 4, 3, 6, 5)
