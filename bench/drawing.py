@@ -78,5 +78,5 @@ def ours(work, steps: int):
 
 
 if __name__ == "__main__":
-    flags = (("--batch", int, "samples at a time in the second table of each network"),)
-    harness.command("drawing", __doc__, contests, flags)
+    told = "samples at a time in the second table of each network"
+    harness.command("drawing", __doc__, contests, flags={"--batch": dict(type=int, help=told)})

@@ -49,6 +49,7 @@ class Contest(NamedTuple):
     amount: int = 1  # of units that a run does
     operations: float = 0.0  # of a run, in floating point; 0: not told
     peak: float | None = None  # of them a second that the device can do; None: not known
+    at_most: float | None = None  # times as long as the first that the others may take
 
 
 class Turn(NamedTuple):
@@ -157,20 +158,24 @@ def compete(contest: Contest, rounds: int, player=Player, say=SAY) -> dict:
     return facts | {"rows": [{"name": n} | row for n, row in rows.items()], "absent": absent}
 
 
-def command(name: str, doc: str, contests: Callable[..., list[Contest]], flags=()):
+def command(name: str, doc: str, contests: Callable[..., list[Contest]], **more):
     """`main` with this process's arguments; what is wrong is told in a line."""
     try:
-        main(name, doc, contests, sys.argv[1:], flags)
+        main(name, doc, contests, sys.argv[1:], **more)
     except (ValueError, RuntimeError, OSError) as error:
         raise SystemExit(f"bench.{name}: {error}") from None
 
 
-def main(name: str, doc: str, contests: Callable[..., list[Contest]], words, flags=()) -> dict:
+def main(
+    name: str, doc: str, contests: Callable[..., list[Contest]], words: list[str], *,
+    flags=None, save=report.save,
+) -> dict:  # fmt: skip
     """A bench as a command; returns what it also writes to OUT/NAME.json.
 
     Args:
-        flags: (name, type, help) of what this bench has besides; `contests` gets their values
-            behind `tiny`, None where they are not given.
+        contests: (tiny, **the values of `flags`) -> contests.
+        flags: of this bench alone, {"--name": what add_argument is told}.
+        save: (OUT/NAME, results) writes them; it may add to them.
 
     Raises:
         ValueError: flags that nothing can be made of.
@@ -184,7 +189,7 @@ def main(name: str, doc: str, contests: Callable[..., list[Contest]], words, fla
     add("--rounds", type=int, help="turns that each has (7; tiny: 2)")
     add("--tiny", action="store_true", help="small work, to see in seconds that all of it runs")
     add("--out", type=Path, default=Path("runs/bench"), help="a folder (%(default)s)")
-    own = [add(flag, type=kind, help=told).dest for flag, kind, told in flags]
+    own = [add(flag, **told).dest for flag, told in (flags or {}).items()]
     args = parser.parse_args(words)
     rounds = args.rounds or (2 if args.tiny else 7)
     if rounds < 1:
@@ -195,8 +200,8 @@ def main(name: str, doc: str, contests: Callable[..., list[Contest]], words, fla
     facts |= {"date": datetime.date.today().isoformat(), "commit": child.commit()}
     facts |= {"versions": machine.versions(), "load_before": os.getloadavg()[0]}
     results = {"bench": name, "facts": facts, "contests": []}
-    for contest in contests(args.tiny, *(getattr(args, flag) for flag in own)):
+    for contest in contests(args.tiny, **{k: getattr(args, k) for k in own}):
         results["contests"].append(report.judged(compete(contest, rounds)))
     facts["load_after"] = os.getloadavg()[0]
-    report.save(args.out / name, results)
+    save(args.out / name, results)
     return results

@@ -140,5 +140,5 @@ def measured(run):
 
 
 if __name__ == "__main__":
-    flags = (("--batch", int, "examples a step, instead of each network's own"),)
-    harness.command("mfu", __doc__, contests, flags)
+    told = "examples a step, instead of each network's own"
+    harness.command("mfu", __doc__, contests, flags={"--batch": dict(type=int, help=told)})

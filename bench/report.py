@@ -30,6 +30,8 @@ def judged(contest: dict) -> dict:
         if contest["operations"]:
             row["flops"] = contest["operations"] / row["seconds"]["median"]
             row["mfu"] = row["flops"] / contest["peak"] if contest["peak"] else None
+    if contest.get("at_most"):
+        contest["held"] = all(row["ratio"]["median"] <= contest["at_most"] for row in rows)
     return contest
 
 
@@ -75,6 +77,9 @@ def markdown(results: dict) -> str:
                 cells += [short(row["flops"] / 1e12), mfu]
             table.append(cells)
         lines = [f"| {' | '.join(cells)} |" for cells in table]
+        if contest.get("at_most"):
+            held = "holds" if contest["held"] else "DOES NOT HOLD"
+            lines.append(f"\nat most {contest['at_most']} times as long as the first: {held}")
         lines += [f"\nnot here: {name}: {why}" for name, why in contest["absent"].items()]
         if counted and not contest["peak"]:
             lines.append("\nno MFU: the peak of this device is not known")

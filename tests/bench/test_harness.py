@@ -135,6 +135,15 @@ def test_all_of_it_is_kept_as_json_and_drawn(tmp_path, capsys):
     assert (tmp_path / "deep" / "x.png").stat().st_size > 10_000
 
 
+def test_a_bound_on_ratios_is_held_or_not():
+    kept = results(competed(at_most=3.0), competed(at_most=2.9))
+    assert [c["held"] for c in kept["contests"]] == [True, False]
+    table = report.markdown(kept)
+    assert "at most 3.0 times as long as the first: holds" in table
+    assert "at most 2.9 times as long as the first: DOES NOT HOLD" in table
+    assert "at most" not in report.markdown(results(competed()))
+
+
 # -- processes
 
 
@@ -190,6 +199,16 @@ def test_a_bench_is_a_function_of_contests(tmp_path, monkeypatch):
     for fact in ("cpu", "cores", "date", "commit", "load_before", "load_after"):
         assert fact in kept["facts"]
     assert {"python", "jax", "numpy"} <= set(kept["facts"]["versions"])
+
+
+def test_a_bench_has_flags_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "confine", lambda threads: None)
+    seen = []
+    contests = lambda tiny, peer_path: seen.append(peer_path) or []
+    flags = {"--peer-path": dict(action="append", default=[])}
+    words = ["--tiny", "--out", str(tmp_path), "--peer-path", "a", "--peer-path", "b"]
+    harness.main("x", "", contests, words, flags=flags)
+    assert seen == [["a", "b"]]
 
 
 def test_more_threads_than_cores_and_no_rounds_are_refused(monkeypatch):
