@@ -11,6 +11,7 @@ from bench import child
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "scipy", "torch", "pytorch-fid", "diffusers")
 PACKAGES += ("datasets", "tokenizers", "pyarrow")
+PACKAGES += ("transformers", "denoising-diffusion-pytorch", "timm")
 
 
 def processor() -> float:
