@@ -10,6 +10,7 @@ Running the same command again continues where it stopped.
 import sys
 
 from utils import config as flags
+from utils import pages
 
 EVAL_LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)  # noise levels of the validation loss
 
@@ -144,4 +145,5 @@ def evaluator(config, built, test, key, workdir, report):
 
 
 if __name__ == "__main__":
+    pages.huge()
     flags.run(main)

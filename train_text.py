@@ -9,6 +9,7 @@ Running the same command again continues where it stopped.
 import sys
 
 from utils import config as flags
+from utils import pages
 
 SHOWN = ("loss", "bits_per_char", "masked_accuracy", "mask_rate", "noise_accuracy", "noise_rate")
 SHOWN += ("accuracy", "grad_norm")
@@ -165,4 +166,5 @@ def evaluator(config, built, corpus, rows, key, workdir, report):
 
 
 if __name__ == "__main__":
+    pages.huge()
     flags.run(main)
