@@ -10,14 +10,12 @@ in samplers.py. Their draw from V + 1 Gumbels in float32 is not quite the law of
 diffusion/unmask.py); ours is.
 """
 
-import argparse
 import itertools
-import sys
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import harness, peer_mdlm, samplers
+from bench import checkout, harness, peer_mdlm, samplers
 from bench.harness import Contest, Contestant
 
 
@@ -32,14 +30,15 @@ class Size(NamedTuple):
     depth: int = 4
 
 
-def contests(tiny: bool, peer: Path | None = None) -> list[Contest]:
+def contests(tiny: bool, peer_path=()) -> list[Contest]:
+    peer = checkout.recognise(peer_path, ["mdlm"]).get("mdlm")
     sizes = [Size(300, 2, 16, 4, 32, 1)]
     if not tiny:
         sizes = [Size(size, batch) for size in (64, 8192) for batch in (1, 16)]
     return [contest(size, peer) for size in sizes] + [surest(sizes[-2:][0])]
 
 
-def contest(size: Size, peer: Path | None = None) -> Contest:
+def contest(size: Size, peer: str | None = None) -> Contest:
     """By chance, as the reverse process has it."""
     own = [Contestant("MDLM's own, torch", partial(mdlm, size, peer))] if peer else []
     return Contest(
@@ -141,24 +140,13 @@ def in_torch(size: Size, sampler: str):
     return lambda: draw().numel() and None
 
 
-def mdlm(size: Size, folder: Path):
+def mdlm(size: Size, folder: str):
     from data.tokenizer import MASK
 
     sizes = size.vocabulary, MASK, size.batch, size.length, size.steps
-    draw = peer_mdlm.sampler(folder, torch_network(size), *sizes)
+    draw = peer_mdlm.sampler(Path(folder), torch_network(size), *sizes)
     return lambda: draw().numel() and None
 
 
-def main(words: list[str]) -> dict:
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--peer-path", type=Path)
-    args, rest = parser.parse_known_args(words)
-    made = partial(contests, peer=args.peer_path and args.peer_path.resolve())
-    return harness.main("sample_text", __doc__, made, rest)
-
-
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (ValueError, RuntimeError, OSError) as error:
-        raise SystemExit(f"bench.sample_text: {error}") from None
+    harness.command("sample_text", __doc__, contests, flags=checkout.FLAG)
