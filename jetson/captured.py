@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from jetson import draw, kernels, models, solvers, threefry, unmask
+from jetson import package as exports
 from jetson.reveal import Fused, Plain
 
 
@@ -31,12 +32,7 @@ def device():
 
 def network(package, precision="fp32", where=None, library=None):
     """The body by torch, its norms and residuals by kernels where there are any."""
-    from safetensors.numpy import load_file
-
-    fields = dict(package.config["network"])
-    made = models.create(fields.pop("name"), **fields)
-    models.load(made, load_file(package.folder / "params.safetensors"))
-    made = (models.halved(made) if precision == "fp16" else made).to(where or device())
+    made = exports.network(package, precision).to(where or device())
     return (models.fused(made, library) if library else made).body
 
 
