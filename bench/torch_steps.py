@@ -84,13 +84,14 @@ def fused(network):
 
     class Fused(layers.Attention):
         def forward(self, x, turn=None, bias=None):
-            heads = lambda p: p.unflatten(-1, (self.heads, self.size))
-            q, k, v = map(heads, self.qkv(x).chunk(3, -1))
+            length, width = x.shape[1:]
+            heads = lambda p: p.reshape(-1, length, self.heads, self.size)
+            q, k, v = (heads(p) for p in self.qkv(x).chunk(3, -1))
             q, k = self.q_norm(q).transpose(1, 2), self.k_norm(k).transpose(1, 2)
             if turn is not None:
                 q, k = layers.rotate(q, *turn), layers.rotate(k, *turn)
             y = F.scaled_dot_product_attention(q, k, v.transpose(1, 2), attn_mask=bias)
-            return self.out(y.transpose(1, 2).flatten(2))
+            return self.out(y.transpose(1, 2).reshape(-1, length, width))
 
     for part in network.modules():
         if isinstance(part, layers.Attention):

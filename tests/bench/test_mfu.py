@@ -54,6 +54,34 @@ def test_both_networks_are_of_one_size_and_pytorch_counts_the_same(kind):
     assert counter.get_total_flops() == pytest.approx(counted, rel=0.01)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_pytorch_leaves_nothing_on_the_processor(kind, monkeypatch):
+    """As would fail on a GPU; the device without numbers stands for it."""
+    autocast = torch.autocast
+    monkeypatch.setattr(torch, "autocast", lambda device, dtype: autocast("cpu", dtype))
+    config, _, batch = work(kind)()
+    torch.set_default_device("meta")
+    network = mfu.torch_steps.fused(mfu.torch_steps.mirror(config))
+    batch = {k: torch.as_tensor(v).to("meta") for k, v in batch.items()}
+    found = mfu.torch_steps.LOSSES[config.model.name](network, batch)
+    found.backward()
+    assert found.device.type == "meta"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_pytorch_traces_the_loss_as_one_graph(kind):
+    config, _, batch = work(kind)()
+    torch.set_default_device("cpu")
+    loss = partial(
+        mfu.torch_steps.LOSSES[config.model.name],
+        mfu.torch_steps.fused(mfu.torch_steps.mirror(config)),
+    )
+    call = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    found = call({k: torch.as_tensor(v) for k, v in batch.items()})
+    assert float(found.detach()) == pytest.approx(KINDS[kind], rel=0.3)
+
+
 def test_fused_attention_is_attention():
     config, _, batch = work("text")()
     network = mfu.torch_steps.mirror(config)
