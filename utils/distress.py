@@ -24,7 +24,7 @@ PACE = 1.0  # seconds between two looks
 SILENCE = 60.0  # seconds; JAX's own heartbeat gives up after 100, with a page of C++
 LOST = re.compile(r"gloo|nccl|barrier|coordination|unavailable|connection", re.IGNORECASE)
 TOLD = threading.Event()  # whether it is known what went wrong
-AGAIN = "the same commands continue from the last checkpoint"
+AGAIN = "the same commands continue"
 
 
 def service():
