@@ -18,10 +18,9 @@ import numpy as np
 from data.tokenizer import BOS
 from jetson import device, draw, prompts, report, roofline
 from jetson.opening import opened, started
-from jetson.package import BACKENDS
+from jetson.package import BACKENDS, PRECISIONS
 from jetson.power import Meter
 
-PRECISIONS = ("fp32", "fp16", "int8")  # the last where its graph was exported
 LEAST = 5  # generations that are timed, for each number of steps
 USUAL = (10, 25)  # steps, besides all that were exported
 GPUS = {"CUDAExecutionProvider", "TensorrtExecutionProvider"}  # of onnxruntime
@@ -56,9 +55,8 @@ def run(package, args):
                 continue
             for row in found:
                 row["share"] = share(package, row, of[row["gpu"]])
-                print(
-                    f"{backend} {precision}: {row['steps']} steps, {row['rate']:.4g}/s", flush=True
-                )
+                done = f"{row['steps']} steps, {row['rate']:.4g}/s"
+                print(f"{backend} {precision}: {done}", flush=True)
             rows += found
     if not rows:
         raise ValueError("nothing could be measured, see above")
