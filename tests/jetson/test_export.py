@@ -21,9 +21,8 @@ FILES |= {"denoiser_fp32.onnx", "denoiser_fp16.onnx"}
 def test_every_backend_says_what_flax_says(exported, kind):
     run, folder = exported[kind]
     package = Package(folder)
-    assert {p.name for p in folder.iterdir()} == FILES | (
-        {"tokenizer.json"} if kind == "text" else set()
-    )
+    files = {p.name for p in folder.iterdir() if p.is_file()}  # folders are of other tests
+    assert files == FILES | ({"tokenizer.json"} if kind == "text" else set())
     tried = checks.probes(run, package)
     assert len({t for t, *_ in tried}) >= 6
     for t, x, modulation, theirs in tried:
