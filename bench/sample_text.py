@@ -1,6 +1,6 @@
 """Generation of text beside others: 128 tokens in 32 steps, from nothing.
 
-    python -m bench.sample_text                 about eight minutes on one core; --threads 2
+    python -m bench.sample_text                 --threads 2; long on one core: see --rounds
     python -m bench.sample_text --tiny          seconds; --rounds 3, --out FOLDER
     python -m bench.sample_text --peer-path mdlm      a checkout of MDLM: its own sampler as well
 

@@ -1,4 +1,4 @@
-"""A network that stops before its last places' work, and does it for the places it is told."""
+"""A network that stops short of its end, and goes there for the places that it is told."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
