@@ -63,7 +63,7 @@ class Attention(nn.Module):
     dtype: Any
 
     def setup(self):
-        dense = lambda n: nn.Dense(n, kernel_init=layers.xavier, dtype=self.dtype)
+        dense = lambda n: layers.Dense(n, kernel_init=layers.xavier, dtype=self.dtype)
         self.qkv, self.out = dense(3 * self.width), dense(self.width)
         if self.qk_norm:
             self.q_norm, self.k_norm = (nn.RMSNorm(dtype=self.dtype) for _ in range(2))

@@ -38,7 +38,7 @@ class Bilateral(Transformer):
         if c is not None:
             h = (
                 h
-                + nn.Dense(d, kernel_init=layers.small, dtype=self.dtype, name="slot_level")(
+                + layers.Dense(d, kernel_init=layers.small, dtype=self.dtype, name="slot_level")(
                     nn.silu(c)
                 )[:, None, None]
             )
@@ -91,7 +91,9 @@ class Among(nn.Module):
     @nn.compact
     def __call__(self, queries, slots, probs):
         half = self.width // 2
-        dense = lambda n, name: nn.Dense(n, kernel_init=layers.xavier, dtype=self.dtype, name=name)
+        dense = lambda n, name: layers.Dense(
+            n, kernel_init=layers.xavier, dtype=self.dtype, name=name
+        )
         norm = lambda h, name: nn.LayerNorm(dtype=self.dtype, name=name)(h)
         seen = norm(slots, "norm")
         heads = lambda h: h.reshape(*h.shape[:-1], self.num_heads, -1)

@@ -42,14 +42,16 @@ class Block(nn.Module):
     dtype: Any
 
     def setup(self):
-        dense = lambda n: nn.Dense(n, kernel_init=layers.xavier, dtype=self.dtype)
+        dense = lambda n: layers.Dense(n, kernel_init=layers.xavier, dtype=self.dtype)
         self.attention = Attention(
             self.width, self.num_heads, self.rope, self.causal, self.qk_norm, self.implementation,
             self.dtype,
         )  # fmt: skip
         self.up, self.down = dense(self.d_ff), dense(self.width)
         if self.adaptive:
-            self.modulation = nn.Dense(6 * self.width, kernel_init=layers.zeros, dtype=self.dtype)
+            self.modulation = layers.Dense(
+                6 * self.width, kernel_init=layers.zeros, dtype=self.dtype
+            )
         else:
             self.norm_a, self.norm_m = (nn.LayerNorm(dtype=self.dtype) for _ in range(2))
 

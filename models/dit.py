@@ -75,7 +75,7 @@ class DiT(nn.Module):
             .transpose(0, 1, 3, 2, 4, 5)
             .reshape(b, side * side, -1)
         )
-        x = nn.Dense(d, kernel_init=layers.xavier, dtype=self.dtype, name="patchify")(x)
+        x = layers.Dense(d, kernel_init=layers.xavier, dtype=self.dtype, name="patchify")(x)
         x = x + layers.sincos_2d(side, d).astype(self.dtype)
         c = layers.Condition(d, self.num_classes, dtype=self.dtype, name="condition")(t, cond)
         x = self.blocks(x, c)

@@ -46,7 +46,7 @@ class Readout(NamedTuple):
         if places is not None:
             h = h.reshape(-1, h.shape[-1])[places]
         kernel = self.kernel.astype(h.dtype)
-        return jnp.matmul(h, kernel, preferred_element_type=jnp.float32) + self.bias
+        return layers.product(h, kernel, jnp.float32) + self.bias
 
 
 def is_ids(x):
@@ -72,7 +72,7 @@ class Level(nn.Module):
     @nn.compact
     def __call__(self, t, cond):
         t = t if t.ndim == 1 else t.mean(-1)
-        dense = lambda name: nn.Dense(
+        dense = lambda name: layers.Dense(
             self.width, kernel_init=layers.small, dtype=self.dtype, name=name
         )
         embed = lambda n, name: nn.Embed(n, self.width, embedding_init=layers.small, name=name)
@@ -184,7 +184,8 @@ class Transformer(nn.Module):
         vectors' mean."""
         d = self.hidden_size
         if not is_ids(x):
-            return nn.Dense(d, kernel_init=layers.xavier, dtype=self.dtype, name="project")(x), None
+            dense = layers.Dense(d, kernel_init=layers.xavier, dtype=self.dtype, name="project")
+            return dense(x), None
         table = self.table()
         if not hasattr(x, "probs"):
             return table(x).astype(self.dtype), table
@@ -258,7 +259,7 @@ class Transformer(nn.Module):
         """The last norm, and the projection yet to be done."""
         d = self.hidden_size
         if self.conditioning == "adaln":
-            dense = nn.Dense(
+            dense = layers.Dense(
                 2 * d, kernel_init=layers.zeros, dtype=self.dtype, name="out_modulation"
             )
             h = layers.modulate(h, *jnp.split(dense(nn.silu(c)), 2, -1))

@@ -44,7 +44,7 @@ class ResBlock(nn.Module):
         h = conv("conv_in", layers.xavier)(nn.silu(Norm(self.groups, name="norm_in")(x)))
         h = (
             h
-            + nn.Dense(self.features, kernel_init=layers.xavier, dtype=self.dtype, name="time")(
+            + layers.Dense(self.features, kernel_init=layers.xavier, dtype=self.dtype, name="time")(
                 nn.silu(c)
             )[:, None, None]
         )

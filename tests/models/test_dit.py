@@ -1,5 +1,6 @@
 """DiT: one function, however its layers are run."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -186,6 +187,21 @@ def test_attention_is_softmax_attention():
         np.testing.assert_allclose(layers.attend(q, k, v, implementation), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+def test_attention_is_that_of_jax(masked, biased, causal):
+    """Masks, with a row that nobody in is there, and biases are taken the same way."""
+    keys = jax.random.split(jax.random.key(0), 5)
+    q, k, v = (jax.random.normal(key, (2, 5, 3, 8)) for key in keys[:3])
+    mask = jax.random.bernoulli(keys[3], 0.6, (2, 5)).at[1].set(False) if masked else None
+    bias = jax.random.normal(keys[4], (1, 3, 5, 5)) if biased else None
+    found = layers.attend(q, k, v, "xla", mask=mask, bias=bias, causal=causal)
+    mask = None if mask is None else mask[:, None, None]
+    wanted = jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask, is_causal=causal)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
 @pytest.mark.parametrize("h, w, patch", [(8, 6, 2), (9, 9, 2), (8, 8, 3)])
 def test_an_image_that_does_not_fall_into_patches_is_refused(h, w, patch):
     said = f"square images with a side divisible by patch_size {patch}; got {h}x{w}"
@@ -199,3 +215,29 @@ def test_a_width_that_does_not_divide_is_refused(width, heads):
         ValueError, match=f"hidden_size {width} is not a multiple of 4 and of num_heads"
     ):
         build(hidden_size=width, num_heads=heads).init(jax.random.key(0), X, T, {})
+
+
+@pytest.mark.parametrize("features, dtype", [(3, "float32"), (9, "float32"), (3, "bfloat16")])
+def test_a_dense_layer_and_its_gradients_are_flaxs(features, dtype):
+    """A kernel that is tall and one that is wide; also under vmap, as with a key an example."""
+    x = jax.random.normal(jax.random.key(0), (4, 2, 5, 6), dtype)
+    params = nn.Dense(features).init(jax.random.key(1), x)
+
+    def found(cls):
+        loss = lambda params, x: jnp.sin(cls(features, dtype=dtype).apply(params, x)).sum()
+        whole = jax.value_and_grad(loss, (0, 1))(params, x)
+        return whole, jax.vmap(jax.grad(loss, (0, 1)), (None, 0))(params, x)
+
+    close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 if dtype == "float32" else 0.1)
+    jax.tree.map(
+        close,
+        *jax.tree.map(lambda a: a.astype(jnp.float32), [found(nn.Dense), found(layers.Dense)]),
+    )
+
+
+def test_a_product_of_halves_may_be_whole_and_its_gradients_are_halves_again():
+    x, kernel = (jax.random.normal(jax.random.key(n), (6, 6), jnp.bfloat16) for n in range(2))
+    out, back = jax.vjp(lambda x, kernel: layers.product(x, kernel, jnp.float32), x, kernel)
+    wanted = jnp.dot(x, kernel, preferred_element_type=jnp.float32)
+    assert out.dtype == jnp.float32 and (out == wanted).all()
+    assert {a.dtype for a in back(out)} == {jnp.dtype("bfloat16")}
