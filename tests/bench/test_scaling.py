@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench import report, scaling
+from bench import harness, machine, report, scaling
 
 
 def results():
@@ -67,3 +67,16 @@ def test_every_axis_goes_through_the_base():
     for contest in scaling.contests(tiny=False)[1:]:
         values = scaling.AXES[contest.title]
         assert scaling.BASE[contest.title] in values and len(contest.contestants) == len(values)
+
+
+@pytest.mark.slow
+def test_the_tiny_one_runs_and_stays_under_its_roof(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(machine, "confine", lambda threads: None)
+    words = ["--tiny", "--out", str(tmp_path)]
+    found = harness.main("scaling", "", scaling.contests, words, save=scaling.save)
+    (law,) = found["laws"]
+    assert law["axis"] == "batch" and all(
+        r < s for r, s in zip(law["roof"], law["seconds"], strict=True)
+    )
+    assert (tmp_path / "scaling.png").stat().st_size > 10_000

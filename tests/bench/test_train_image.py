@@ -4,13 +4,17 @@ from functools import partial
 
 import pytest
 
-from bench import checkout, own_step, peers_image, torch_step, train_image
+from bench import checkout, harness, machine, own_step, peers_image, torch_step, train_image
 
 SIZE = dict(hidden_size=16, depth=1, num_heads=2, patch_size=4)
 
 
-def test_our_step_and_the_mirror_train_as_many_parameters():
+def test_our_step_and_the_mirror_train_as_many_parameters(monkeypatch):
     pytest.importorskip("torch", reason="the mirror is made of torch")
+    from jetson.models import layers
+
+    spelt_out = layers.Attention.forward  # for good in a contestant's own process, here not
+    monkeypatch.setattr(layers.Attention, "forward", spelt_out)
     shape = (8, 8, 3)
     own = train_image.own("this project", "dit", shape, 2, SIZE, 10)
     assert own.setup is not None and dict(own.env)["JAX_PLATFORMS"] == "cpu"
@@ -73,3 +77,16 @@ def test_knobs_are_the_configs(monkeypatch):
     monkeypatch.setattr(own_step, "stepping", lambda config, *rest, **more: seen.append(config))
     partial(own_step.image, (8, 8, 3), 2, **{"model__patch_size": 4, "model__depth": 3})()
     assert (seen[0].model.patch_size, seen[0].model.depth, seen[0].batch_size) == (4, 3, 2)
+
+
+@pytest.mark.slow
+def test_whoever_is_here_takes_part(tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="the mirror is made of torch")
+    monkeypatch.setattr(machine, "confine", lambda threads: None)
+    words = ["--tiny", "--rounds", "1", "--out", str(tmp_path)]
+    found = harness.main("train_image", "", train_image.contests, words, flags=checkout.FLAG)
+    for contest in found["contests"]:
+        names = [row["name"] for row in contest["rows"]]
+        assert names[:2] == ["this project", "mirror, torch eager"]
+        assert contest["rows"][1]["difference"] == 0.0, "as many parameters"
+    assert "wants --peer-path" in found["contests"][0]["absent"]["jax-flow"]

@@ -5,13 +5,17 @@ import math
 import numpy as np
 import pytest
 
-from bench import peers_text, torch_step, train_text
+from bench import checkout, harness, machine, peers_text, torch_step, train_text
 
 SIZE = dict(hidden_size=16, depth=1, num_heads=2, d_ff=32)
 
 
-def test_our_step_and_the_mirror_train_as_many_parameters():
+def test_our_step_and_the_mirror_train_as_many_parameters(monkeypatch):
     pytest.importorskip("torch", reason="the mirror is made of torch")
+    from jetson.models import layers
+
+    spelt_out = layers.Attention.forward  # for good in a contestant's own process, here not
+    monkeypatch.setattr(layers.Attention, "forward", spelt_out)
     ours, mirror, *_ = train_text.contest(16, 2, 8, SIZE, {}, compiled=False).contestants
     assert ours.name == "this project" and ours.env
     assert ours.setup()() == mirror.setup()() > 3_000
@@ -48,3 +52,15 @@ def test_work_is_at_characters_and_at_a_large_vocabulary():
     names = [c.name for c in large.contestants]
     assert names[0] == "this project" and "md4" in names and "mdlm" in names
     assert small.amount == large.amount == 16 * 128
+
+
+@pytest.mark.slow
+def test_whoever_is_here_takes_part(tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="the mirror is made of torch")
+    monkeypatch.setattr(machine, "confine", lambda threads: None)
+    words = ["--tiny", "--rounds", "1", "--out", str(tmp_path)]
+    found = harness.main("train_text", "", train_text.contests, words, flags=checkout.FLAG)
+    rows = {row["name"]: row for row in found["contests"][0]["rows"]}
+    assert rows["mirror, full vocabulary, torch eager"]["difference"] == 0.0
+    assert rows["this project, as MD4 writes the loss"]["difference"] == 0.0
+    assert "wants --peer-path" in found["contests"][0]["absent"]["mdlm"]
