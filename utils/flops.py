@@ -55,7 +55,12 @@ def per_example(loss, params, batch) -> float:
 def forward(f, *args) -> float:
     """Of f(*args), whose arguments may be shapes; what comes to nothing is not counted."""
     jaxpr = jax.make_jaxpr(f)(*args).jaxpr
-    return products(partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0])
+    return products(needed(jaxpr, [True] * len(jaxpr.outvars)))
+
+
+def needed(jaxpr, outputs):
+    """What of a program those outputs, a list of bools, want."""
+    return partial_eval.dce_jaxpr(jaxpr, outputs)[0]
 
 
 def products(jaxpr) -> float:
@@ -80,11 +85,21 @@ def products(jaxpr) -> float:
                 total += equation.params["length"] * sum(inner)
             case "cond":
                 total += sum(inner) / len(inner)
+            case "custom_lin":  # tangents of what has gradients of its own, which stand for them
+                total += products(backward(equation))
             case "while" if any(inner):
                 raise ValueError("products in a while loop cannot be counted; take a scan")
             case _:
                 total += sum(inner)
     return total
+
+
+def backward(equation):
+    """The program of a custom_vjp's gradients, of the inputs that have any."""
+    kept = [v.aval for v in equation.invars[: equation.params["num_res"]]]
+    rule = equation.params["bwd"].call_wrapped
+    jaxpr = jax.make_jaxpr(rule)(*kept, *(v.aval for v in equation.outvars)).jaxpr
+    return needed(jaxpr, [not zero for zero in equation.params["in_zeros"]])
 
 
 def size(equation) -> int:
