@@ -15,9 +15,11 @@ def huge():
     """Starts this very program again, in the same process, with huge pages.
 
     Only once, only on Linux, and not where GLIBC_TUNABLES is set: GLIBC_TUNABLES= leaves pages as
-    they are. Nor for --help, which is to answer at once.
+    they are. Nor for --help, which is to answer at once, nor for a script that another program runs.
     """
     if sys.platform != "linux" or "GLIBC_TUNABLES" in os.environ:
+        return
+    if sys.argv[0] not in sys.orig_argv:
         return
     if {"--help", "-h", "-help"} & set(sys.argv):
         return
