@@ -117,9 +117,11 @@ def spelt_out(q, k, v, mask, bias, causal):
     """`attend` in two products, heads before places: what jax.nn.dot_product_attention computes,
     but from [B, L, N, D] as it lies the products take up to half as long again on a CPU.
 
-    mask: bool[B, 1, 1, L].
+    k, v: may have fewer heads, each for as many of q's. mask: bool[B, 1, 1, L].
     """
     q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
+    if (shared := q.shape[1] // k.shape[1]) > 1:
+        k, v = (jnp.repeat(x, shared, axis=1) for x in (k, v))
     logits = jnp.einsum("bnld,bnmd->bnlm", q, k, preferred_element_type=jnp.float32)
     logits = logits * q.shape[-1] ** -0.5
     logits = logits if bias is None else logits + bias

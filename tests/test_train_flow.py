@@ -324,6 +324,7 @@ CONFIGS = {
     "mnist": SMALL,
     "mnist_ddpm": ["--model.preset", "debug"],
     "cifar10": SMALL,
+    "cifar10_cpu": SMALL,
     "cifar10_ddpm": ["--model.preset", "debug"],
     "cifar10_latent": SMALL,
 }

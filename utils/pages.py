@@ -15,7 +15,7 @@ def huge():
     """Starts this very program again, in the same process, with huge pages.
 
     Only once, only on Linux, and not where GLIBC_TUNABLES is set: GLIBC_TUNABLES= leaves pages as
-    they are. Nor for --help, which is to answer at once, nor for a script that another program runs.
+    they are. Nor for --help, which is to answer at once, nor where another program runs a script.
     """
     if sys.platform != "linux" or "GLIBC_TUNABLES" in os.environ:
         return

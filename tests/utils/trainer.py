@@ -40,8 +40,12 @@ def loss(params, key, batch):
     return wrong, {"loss": wrong}
 
 
-def failing(batches, how):
+def failing(batches, how, workdir):
+    """It fails once there is a checkpoint: a save that is under way may be lost."""
+
     def read(step):
+        while how and step == 7 and not checkpoint.steps_in(workdir / "checkpoints"):
+            time.sleep(0.1)
         if step == 7 and how == "raise":
             raise ValueError("row 7 cannot be read")
         if step == 7 and how == "die":
@@ -57,7 +61,7 @@ def train(c, steps, mode, workdir):
     x = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
     process, processes = jax.process_index(), jax.process_count()
     batches = pipeline.Batches({"x": x}, 16, process=process, processes=processes)
-    batches = pipeline.Ahead(failing(batches, os.environ.get("FAIL")), end=steps)
+    batches = pipeline.Ahead(failing(batches, os.environ.get("FAIL"), workdir), end=steps)
     tx = optax.adam(1e-2)
     state = loop.create(init, tx, jax.random.key(1), mode)
     step = loop.update(loss, tx, ema_decay=0.9, accumulate=c.accumulate, mode=mode)
