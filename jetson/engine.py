@@ -12,7 +12,8 @@ import time
 import torch
 
 from jetson import states
-from jetson.package import digest, write
+from jetson.files import write
+from jetson.package import digest
 
 BATCH = 8  # the most rows at once of a graph of any batch, unless the record or --batch_size says
 LIMITS = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.2}  # of the relative L2 error against torch

@@ -15,3 +15,9 @@ def whole(path):
         os.replace(halfway, path)
     finally:
         halfway.unlink(missing_ok=True)
+
+
+def write(path, data):
+    """A file of bytes."""
+    with whole(path) as file:
+        file.write(data)

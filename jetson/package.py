@@ -24,6 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jetson.files import write
+
 FORMAT = 1  # of the folder; grows when what an older program reads would mislead it
 PRECISIONS = ("fp32", "fp16", "int8")
 MADE_BY = {"denoiser_int8.onnx": " --int8", "model_jetson.pt": " --torchscript"}
@@ -139,16 +141,6 @@ def digest(path):
     return found.hexdigest()
 
 
-def write(path, data):
-    """A file of bytes; whoever reads finds what was there before, or all of it."""
-    halfway = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        halfway.write_bytes(data)
-        halfway.replace(path)
-    finally:
-        halfway.unlink(missing_ok=True)
-
-
 def in_parts(run, size, x, modulation):
     """run(x, modulation) of a batch that is fixed, as often as x and modulation [B, ...] take.
 
@@ -207,7 +199,8 @@ def by_session(model):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = len(os.sched_getaffinity(0))  # its own count is the machine's
+    if hasattr(os, "sched_getaffinity"):  # its own count is the machine's
+        options.intra_op_num_threads = len(os.sched_getaffinity(0))
     # Threads that spin between calls take half of the processor's time, and from the solver.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = onnxruntime.get_available_providers()

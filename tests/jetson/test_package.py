@@ -10,7 +10,7 @@ for module in ("torch", "onnx", "onnxruntime", "onnxscript"):
     pytest.importorskip(module, reason="exports want '.[edge]'")
 
 from data import tokenizer  # noqa: E402
-from jetson import package  # noqa: E402
+from jetson import files, package  # noqa: E402
 from jetson.package import Package  # noqa: E402
 
 
@@ -76,9 +76,9 @@ def test_an_export_of_another_version_is_refused(copies, change):
 
 def test_a_write_that_fails_leaves_the_file_before_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "config.json"
-    package.write(path, b"one")
+    files.write(path, b"one")
     with pytest.raises(TypeError):
-        package.write(path, "no bytes")
+        files.write(path, "no bytes")
     assert path.read_bytes() == b"one" and list(tmp_path.iterdir()) == [path]
 
 
