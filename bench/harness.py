@@ -113,8 +113,8 @@ def serve(contestant: Contestant, pipe):
     """What a contestant's process does: a run whenever it is told True, and at False it ends. It
     answers with (what there is, None) or (None, an error).
 
-    Who has waited may have lost his memory to the system (DAMON reclaims what is idle) and his
-    caches to others: a step took twice as long after ten seconds. So a run goes before that counts.
+    Who has waited may have lost pages to the system and caches to others: a step took twice as long
+    after ten seconds. So a short run goes before the one that counts.
     """
     try:
         run, turn = contestant.setup(), None
