@@ -1,8 +1,8 @@
 """The exported network once more, by another way: Flax through jax2onnx, beside denoiser_fp32.onnx.
 
-    pip install --no-deps --target /tmp/jax2onnx \\
+    pip install --no-deps --target ~/jax2onnx \\
         jax2onnx equinox einops dm-pix chex toolz jaxtyping wadler-lindig
-    PYTHONPATH=/tmp/jax2onnx python -m jetson.crosscheck --load_dir runs/digits
+    PYTHONPATH=~/jax2onnx python -m jetson.crosscheck --load_dir runs/digits
 
 It goes to a folder of its own since jax2onnx 0.17 pins an older orbax-checkpoint than this project
 wants. The run wants to be exported first. Nothing of the mirror in torch, of our conversion of
