@@ -25,6 +25,7 @@ def main():
     from utils import (
         cache,
         checkpoint,
+        devices,
         files,
         flops,
         hosts,
@@ -39,7 +40,7 @@ def main():
 
     cache.enable()
     hosts.connect(config)
-    loop.shareable(config.batch_size, config.accumulate)
+    devices.shareable(config.batch_size, config.accumulate)
 
     # data
     vae = recipe_space.autoencoder(config)  # None: x_0 is pixels

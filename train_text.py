@@ -26,6 +26,7 @@ def main():
     from utils import (
         cache,
         checkpoint,
+        devices,
         flops,
         hosts,
         loop,
@@ -40,7 +41,7 @@ def main():
 
     cache.enable()
     hosts.connect(config)
-    loop.shareable(config.batch_size, config.accumulate)
+    devices.shareable(config.batch_size, config.accumulate)
 
     # data
     with hosts.first_first():

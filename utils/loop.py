@@ -1,4 +1,4 @@
-"""The training loop: the only file that knows there is more than one device.
+"""The training loop, and its step on all devices.
 
 One step function, two modes. pmap: every device holds the whole state and takes its share of the
 batch. fsdp: each large array of the state is cut into as many parts as there are devices
@@ -16,13 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from utils import devices
 from utils.hosts import Interrupt
 from utils.train_state import State, averaged, begin
-
-SMALL = 1024  # numbers; an array of fewer is whole everywhere
 
 
 class Hook(NamedTuple):
@@ -36,37 +35,16 @@ class Hook(NamedTuple):
     when_cut: bool = True
 
 
-def mesh() -> Mesh:
-    """All devices in one row. Its axis is named as pmap's, or pmap would compile twice."""
-    return Mesh(np.array(jax.devices()), ("data",))
-
-
-def shardings(tree, mode: str):
-    """Where each array of a state lives.
-
-    fsdp cuts along the longest axis that the devices divide; of equal ones, the last.
+def create(init, tx, key, mode="pmap") -> State:
+    """A fresh state where its mode wants it, compiled once. init: () -> params.
 
     Raises:
         ValueError: no such mode.
     """
     if mode not in MODES:
         raise ValueError(f"no mode {mode!r}; there are {', '.join(MODES)}")
-    row, n = mesh(), jax.device_count()
-
-    def one(a):
-        axes = [i for i in range(a.ndim) if a.shape[i] % n == 0]
-        if mode == "pmap" or a.size < SMALL or not axes:
-            return NamedSharding(row, P())
-        longest = max(axes, key=lambda i: (a.shape[i], i))
-        return NamedSharding(row, P(*[None] * longest, "data"))
-
-    return jax.tree.map(one, tree)
-
-
-def create(init, tx, key, mode="pmap") -> State:
-    """A fresh state where its mode wants it, compiled once. init: () -> params."""
-    fresh = lambda: begin(init(), tx, key)
-    return jax.jit(fresh, out_shardings=shardings(jax.eval_shape(fresh), mode))()
+    lies, fresh = MODES[mode].lies, lambda: begin(init(), tx, key)
+    return jax.jit(fresh, out_shardings=lies(jax.eval_shape(fresh)))()
 
 
 def update(loss_fn, tx, *, ema_decay, ema_warmup=True, accumulate=1, mode="pmap"):
@@ -82,9 +60,8 @@ def update(loss_fn, tx, *, ema_decay, ema_warmup=True, accumulate=1, mode="pmap"
     The batch is this process's rows of the global batch. The step has `lower`, as what jax.jit
     returns has.
     """
-    over_devices, executor = MODES[mode]
     grad = jax.grad(loss_fn, has_aux=True)
-    means = over_devices(in_parts(grad, accumulate), accumulate)
+    means = MODES[mode].over_devices(in_parts(grad, accumulate), accumulate)
 
     def step(state, batch):
         key = jax.random.fold_in(state.key, state.step)
@@ -96,7 +73,7 @@ def update(loss_fn, tx, *, ema_decay, ema_warmup=True, accumulate=1, mode="pmap"
         metrics = metrics | norms
         return State(state.step + 1, params, ema, opt, state.key), metrics
 
-    return executor(step)
+    return MODES[mode].executor(step)
 
 
 def in_parts(grad, accumulate):
@@ -132,14 +109,14 @@ def scattered(means, accumulate):
         return means
 
     def over_all(params, key, batch):
-        cuts = jax.tree.map(lambda placed: placed.spec, shardings(params, "fsdp"))
+        cuts = jax.tree.map(lambda placed: placed.spec, devices.cut(params))
 
         def here(params, key, batch):
             grads, metrics = means(params, key, batch)
             return jax.tree.map(scatter, grads, cuts), jax.lax.pmean(metrics, "data")
 
         return jax.shard_map(
-            here, mesh=mesh(), in_specs=(P(), P(), P("data")), out_specs=(cuts, P()),
+            here, mesh=devices.mesh(), in_specs=(P(), P(), P("data")), out_specs=(cuts, P()),
             check_vma=False,
         )(params, key, batch)  # fmt: skip
 
@@ -160,19 +137,17 @@ def pmapped(step):
     run = jax.pmap(
         step, axis_name="data", in_axes=(None, 0), out_axes=(None, None), donate_argnums=0
     )
-    devices = jax.local_device_count()
-    share = lambda x: x.reshape(devices, -1, *x.shape[1:])
+    share = lambda x: x.reshape(jax.local_device_count(), -1, *x.shape[1:])
     return fed(run, lambda batch: jax.tree.map(share, batch))
 
 
 def partitioned(step):
-    """`step` on the whole batch, its arrays cut as `shardings` has them."""
-    rows, whole = NamedSharding(mesh(), P("data")), NamedSharding(mesh(), P())
+    """`step` on the whole batch, its arrays cut as devices.cut has them."""
+    rows, keep = NamedSharding(devices.mesh(), P("data")), jax.lax.with_sharding_constraint
 
     def kept(state, batch):
         state, metrics = step(state, batch)
-        held = jax.lax.with_sharding_constraint(state, shardings(state, "fsdp"))
-        return held, jax.lax.with_sharding_constraint(metrics, whole)
+        return keep(state, devices.cut(state)), keep(metrics, devices.whole())
 
     together = functools.partial(jax.make_array_from_process_local_data, rows)
     return fed(jax.jit(kept, donate_argnums=0), lambda batch: jax.tree.map(together, batch))
@@ -188,19 +163,16 @@ def fed(run, share):
     return shared
 
 
-MODES = {  # how means over rows become those over all devices' rows, what runs a step
-    "pmap": (reduced, pmapped),
-    "fsdp": (scattered, partitioned),
+class Mode(NamedTuple):
+    lies: Callable  # tree -> where each array of it lies
+    over_devices: Callable  # (means over rows, micro-batches) -> those over all devices' rows
+    executor: Callable  # step -> what runs it
+
+
+MODES = {
+    "pmap": Mode(devices.whole, reduced, pmapped),
+    "fsdp": Mode(devices.cut, scattered, partitioned),
 }
-
-
-def shareable(batch_size: int, accumulate: int = 1):
-    """Raises ValueError if devices and micro-batches cannot share a batch evenly."""
-    devices = jax.device_count()
-    if batch_size < 1 or batch_size % (devices * accumulate):
-        by = f"{devices} devices" + (f" x {accumulate} micro-batches" if accumulate > 1 else "")
-        near = max(1, round(batch_size / (devices * accumulate))) * devices * accumulate
-        raise ValueError(f"a batch of {batch_size} cannot be shared by {by}; {near} can")
 
 
 def fit(
@@ -236,7 +208,7 @@ def fit(
                 check_finite(metrics, checked + 1, number)
                 seconds = time.perf_counter() - since
                 metrics["steps_per_second"] = (number - timed) / max(seconds, 1e-9)
-                known = everyones(state)
+                known = devices.everyones(state)
                 for hook in due:
                     hook.run(known, metrics)
                 checked = number
@@ -257,54 +229,13 @@ def check_finite(metrics: dict, first: int, last: int):
             )
 
 
-def everyones(state):
-    """The same arrays as those of all processes together, which checkpoints want."""
-    if jax.process_count() == 1:
-        return state
-    whole = NamedSharding(mesh(), P())
-
-    def one(a):
-        if not a.is_fully_addressable:  # it is so already
-            return a
-        here = [shard.data for shard in a.addressable_shards]
-        return jax.make_array_from_single_device_arrays(a.shape, whole, here)
-
-    return jax.tree.map(one, state)
-
-
 def by_first(run):
     """A hook that process 0 runs by itself, with the averaged weights on its own devices."""
 
     def hook(state, metrics):
         if jax.process_count() > 1:
-            ema = jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh(), P()))(state.ema)
-            ema = everywhere(jax.tree.map(lambda a: a.addressable_data(0), ema))
-            state = state._replace(ema=ema, params=None, opt=None)
+            state = state._replace(ema=devices.gathered(state.ema), params=None, opt=None)
         if jax.process_index() == 0:
             run(state, metrics)
 
     return hook
-
-
-def own() -> Mesh:
-    """The devices of this process in one row."""
-    return Mesh(np.array(jax.local_devices()), ("data",))
-
-
-def rowwise(function):
-    """`function` of (params, rows [B, ...]), each device of this process on its share of the rows,
-    whatever the function does: a partitioner that is left to itself gathers images of a network."""
-    return jax.shard_map(
-        function, mesh=own(), in_specs=(P(), P("data")), out_specs=P("data"), check_vma=False
-    )
-
-
-def everywhere(tree):
-    """The same arrays on all devices of this process."""
-    return jax.device_put(tree, NamedSharding(own(), P()))
-
-
-def spread(tree):
-    """Arrays [B, ...] shared out by rows over all devices of this process, whose number divides
-    B."""
-    return jax.device_put(tree, NamedSharding(own(), P("data")))

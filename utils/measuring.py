@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from utils import fid, fid_stats, hosts, loop
+from utils import devices, fid, fid_stats, hosts
 from utils.progress import bar
 
 KEPT = 50_000  # images whose own features are kept, in float32
@@ -54,7 +54,7 @@ def measured(
     first, size = known.n, None
     progress = bar(total, "image", first=first, title=source)
     for number, x in enumerate(batches(first), 1):
-        size = size or -(-len(x) // jax.device_count()) * jax.device_count()
+        size = size or devices.filled(len(x))
         mine.look(features.apply, x, size, keep=known.n + mine.n < KEPT)
         if hosts.first():
             digest.update(np.ascontiguousarray(x).tobytes())
@@ -97,7 +97,7 @@ class Seen:
         """
         own = hosts.share(size)
         full = x if len(x) == size else x[np.arange(size) % len(x)]
-        seen = jax.device_get(apply(loop.spread(full[own])))
+        seen = jax.device_get(apply(devices.spread(full[own])))
         real = max(min(len(x), own.stop) - own.start, 0)
         self.lengths.append(len(x))
         for name in ("pool", "spatial"):

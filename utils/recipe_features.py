@@ -22,7 +22,7 @@ import numpy as np
 
 from data import pipeline, resize
 from models import dinov2, inception, lenet, resnet
-from utils import files, loop, weights_file
+from utils import devices, files, weights_file
 
 # On a CPU XLA hands convolutions to YNNPACK unless told; Eigen's take a sixth less time here.
 EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
@@ -143,7 +143,7 @@ def has_eigen() -> bool:
 
 def by_all(function, params, jit=jax.jit) -> Callable:
     """x -> function(params, x), each device of this process on its share of the rows."""
-    return functools.partial(jit(loop.rowwise(function)), loop.everywhere(params))
+    return functools.partial(jit(devices.rowwise(function)), devices.everywhere(params))
 
 
 def of_inception(named, mode) -> Features:

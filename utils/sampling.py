@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from data import pipeline
-from utils import checkpoint, hosts, loop, recipe, recipe_space
+from utils import checkpoint, devices, hosts, recipe, recipe_space
 
 
 class Run(NamedTuple):
@@ -71,7 +71,7 @@ def rebuilt(load_dir, step, build, initial, script):
 
     ema, meta = checkpoint.read_ema(load_dir, like, step)
     name = f"{load_dir}, step {meta['data']['position']}"
-    return name, built["recipe"], loop.everywhere(ema), built["config"], built["facts"]
+    return name, built["recipe"], devices.everywhere(ema), built["config"], built["facts"]
 
 
 def nested(flat: dict) -> dict:
@@ -113,8 +113,7 @@ def sampler(
             raise ValueError(f"--{name} wants at least 1; got {value}")
     if weak:
         agree(run, weak)
-    devices = jax.device_count()
-    batch_size = -(-batch_size // devices) * devices
+    batch_size = devices.filled(batch_size)
     key, own = jax.random.key(seed), hosts.share(batch_size)
 
     def draw(labels, trajectory=False, first=0):
@@ -125,7 +124,7 @@ def sampler(
             some = labels[start : start + batch_size]
             label = np.resize(some, batch_size)  # the last batch is filled up and cut again
             index = np.arange(start, start + batch_size)
-            mine = loop.spread((index[own], label[own]))
+            mine = devices.spread((index[own], label[own]))
             x = drawn(run.ema, key, *mine, scale, interval, weak and weak.ema)
             x = hosts.together(x, axis=int(trajectory))
             yield x[:, : len(some)] if trajectory else x[: len(some)]

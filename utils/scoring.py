@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from data.tokenizer import PAD
-from utils import hosts, loop
+from utils import devices, hosts
 from utils.progress import bar
 
 
@@ -36,8 +36,7 @@ def bound(score, params, rows, key, *, levels=32, batch_size=64, title="bound") 
         rows: i32[N, L].
         levels: 1 for a model whose loss is exact.
     """
-    devices = jax.device_count()
-    batch_size = -(-min(batch_size, len(rows)) // devices) * devices
+    batch_size = devices.filled(min(batch_size, len(rows)))
     rows = np.asarray(rows, np.int32)
     parts, metrics = [], [[] for _ in range(levels)]
     progress = bar(levels * len(rows), "row", title=title)
@@ -46,7 +45,7 @@ def bound(score, params, rows, key, *, levels=32, batch_size=64, title="bound") 
         some = rows[first : first + batch_size]
         full = np.resize(some, (batch_size, rows.shape[1]))  # filled up, and cut again
         own = hosts.share(batch_size)
-        mine = loop.spread((full[own], index[own]))
+        mine = devices.spread((full[own], index[own]))
         nats = []
         for number in range(levels):
             each, measured = score(params, key, *mine, float(number), float(levels))

@@ -17,10 +17,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
 
-from utils import tiles
+from utils import devices, tiles
 
 CHUNK = 2**18  # pixels that a device sees at once: 64 images of 64, one of 512
 TILE = 512  # pixels: images beyond are cut into tiles of this side
@@ -102,25 +100,19 @@ class StableVAE:
             f = lambda part: self.network.apply({"params": params}, part, method=method)
             return tiles.tiled(f, x, unit=unit, scale=scale, **cut)
 
-        return functools.partial(run, jax.device_put(self.params, on_devices(P())))
+        return functools.partial(run, devices.everywhere(self.params))
 
     def _in_chunks(self, run, x, pixels):
         """run(x) of all rows as numpy, so many at once as `pixels` each allow; the last chunk is
         filled up and cut again, so that one length is compiled."""
-        devices = jax.local_device_count()
-        room = max(1, CHUNK // min(pixels, self.tile**2))
-        size = devices * min(room, -(-len(x) // devices))
+        n = jax.local_device_count()  # hosts have work of their own here
+        size = n * min(max(1, CHUNK // min(pixels, self.tile**2)), -(-len(x) // n))
         done = []
         for start in range(0, len(x), size):
             some = np.asarray(x[start : start + size], np.float32)
             full = np.resize(some, (size, *some.shape[1:]))
-            done.append(jax.device_get(run(jax.device_put(full, on_devices(P("data"))))))
+            done.append(jax.device_get(run(devices.spread(full))))
         return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(x)], *done)
-
-
-def on_devices(spec):
-    """Of this host, all in one row: hosts have work of their own here."""
-    return NamedSharding(Mesh(np.array(jax.local_devices()), ("data",)), spec)
 
 
 def draw(mean, logvar, keys):

@@ -8,7 +8,7 @@ import numpy as np
 
 from data import language, template, tokenizer
 from data.tokenizer import BOS, EOS, PAD
-from utils import hosts, loop, recipe_text, sampling
+from utils import devices, hosts, recipe_text, sampling
 from utils.recipe_process import rewrites
 
 SAMPLER = ("solver", "denoise_timesteps", "temperature", "top_k", "top_p", "block_size", "rounds")
@@ -233,22 +233,21 @@ def writer(
     rounds = getattr(run.recipe.solver, "again", 0) + 1
     if steps < rounds:
         raise ValueError(f"--rounds {rounds} wants as many steps; --denoise_timesteps is {steps}")
-    devices = jax.device_count()
-    batch_size = -(-batch_size // devices) * devices
+    batch_size = devices.filled(batch_size)
     other, other_ema = (expert.recipe, expert.ema) if expert else (None, None)
     draw = recipe_text.drawer(run.recipe, steps, guide=guide, expert=other, trajectory=trajectory)
 
     def write(known, allowed=None, seed=0, scale=1.0, alpha=1.0):
         if not 0.0 <= alpha <= 1.0:
             raise ValueError(f"--alpha wants 0 to 1; got {alpha}")
-        width = min(batch_size, -(-len(known) // devices) * devices)
+        width = min(batch_size, devices.filled(len(known)))
         for first in range(0, len(known), width):
             some = known[first : first + width]
             full = np.resize(some, (width, known.shape[1]))  # the last batch is filled up and cut
             index = np.arange(first, first + width)
             key = jax.random.key(seed)
             own = hosts.share(width)
-            mine = loop.spread((index[own], full[own]))
+            mine = devices.spread((index[own], full[own]))
             out = draw(run.ema, key, *mine, scale, allowed, other_ema, alpha)
             out = hosts.together(out[1] if trajectory else out, axis=int(trajectory))
             out = np.array(out[..., : len(some), :])
