@@ -8,7 +8,7 @@ DiT-B, L and XL with patches of 2 on latents 32x32x4 (256 tokens), by flow match
 small to xlarge over 256 tokens of 8,192 words, by masked diffusion. Activations are bfloat16,
 parameters, AdamW and the average of weights float32. The step is that of train_flow.py and
 train_text.py; whether layers are scanned, and whether what they compute is kept or done twice
-(remat), is what one may choose. PyTorch's is bench/torch_steps.py.
+(remat), is what one may choose. PyTorch's is bench/torch_mirror.py.
 
 TFLOP/s are of useful work (utils/flops.py), the same number for all rows of a table: what remat
 does twice is not in it, nor that PyTorch's masked text projects places that are not hidden.
@@ -20,7 +20,7 @@ import subprocess
 import sys
 from functools import partial
 
-from bench import harness, torch_steps
+from bench import harness, torch_mirror
 from bench.harness import Contest, Contestant
 
 # Examples a step. All rows of a table are in memory at once: in 80 GB or less, by estimate.
@@ -53,7 +53,7 @@ def contests(tiny: bool, batch: int | None = None) -> list[Contest]:
                 for name, way in ways.items()
                 if way or preset != "DiT-XL"  # unrolled it would be one too many for 80 GB
             ]
-            theirs = partial(torch_steps.training, work, steps, platform, compiled)
+            theirs = partial(torch_mirror.training, work, steps, platform, compiled)
             rows.append(Contestant("torch.compile" if compiled else "torch", theirs))
             title = f"{preset}, {batch or usual} {kind}s a step, on {device}"
             work = steps * operations(work)

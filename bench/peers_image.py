@@ -3,7 +3,7 @@
 A step is bench.torch_step's, flow matching, but where a checkout of jax-flow brings JAX.
 """
 
-from bench import checkout, peers, torch_step
+from bench import checkout, peers, torch_mirror, torch_step
 
 
 def mirror(kind: str, shape, batch: int, fields: dict, classes=0, compiled=False):
@@ -11,29 +11,11 @@ def mirror(kind: str, shape, batch: int, fields: dict, classes=0, compiled=False
     import torch
 
     from jetson import models
-    from jetson.models import layers
 
-    layers.Attention.forward = attend
-    network = models.create(kind, shape=shape, num_classes=classes, **fields)
+    network = torch_mirror.fused(models.create(kind, shape=shape, num_classes=classes, **fields))
     if kind == "unet":
         network = network.to(memory_format=torch.channels_last)
     return torch_step.stepping(network, torch_step.flow(shape, batch, classes), compiled)
-
-
-def attend(self, x, turn=None, bias=None):
-    """jetson.models.layers.Attention by scaled_dot_product_attention."""
-    import torch.nn.functional as F
-
-    from jetson.models import layers
-
-    length, width = x.shape[1:]
-    parts = (p.reshape(-1, length, self.heads, self.size) for p in self.qkv(x).chunk(3, -1))
-    q, k, v = (p.transpose(1, 2) for p in parts)
-    q, k = self.q_norm(q), self.k_norm(k)
-    if turn is not None:
-        q, k = layers.rotate(q, *turn), layers.rotate(k, *turn)
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    return self.out(y.transpose(1, 2).reshape(-1, length, width))
 
 
 def diffusers_dit(shape, batch: int, fields: dict, classes: int, compiled=False):

@@ -9,18 +9,17 @@ programs' own networks compete as well.
 
 from unittest import mock
 
-from bench import checkout, own_step, peers, peers_image, torch_step
+from bench import checkout, own_step, peers, torch_mirror, torch_step
 
 
 def mirror(vocabulary, batch, length, fields, nats, compiled=False):
     """jetson/models' transformer, name by name our own, with torch's own attention."""
     from jetson import models
-    from jetson.models import layers
 
-    layers.Attention.forward = peers_image.attend
     network = models.create(
         "transformer", features=vocabulary, vocab_size=vocabulary, max_seq_len=length, **fields
     )
+    network = torch_mirror.fused(network)
     loss = torch_step.masked(vocabulary, batch, length, NATS[nats])
     return torch_step.stepping(network, loss, compiled)
 

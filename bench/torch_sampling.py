@@ -3,7 +3,7 @@
 import itertools
 from functools import partial
 
-from bench.torch_steps import fused, measured, mirror, on
+from bench.torch_mirror import fused, measured, mirror, on
 
 
 def sampling(work, steps: int, platform: str, mode: str | None):

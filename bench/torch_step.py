@@ -8,6 +8,27 @@ of data; what is drawn at random is not the same.
 import math
 
 
+def update(params, *, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0, clip=1.0, ema_decay=0.9999):
+    """(loss) -> its value, a tensor, where loss() is a scalar of the parameters, which are changed:
+    loop.update's PyTorch."""
+    import torch
+
+    ema = [p.detach().clone() for p in params]
+    adam = torch.optim.AdamW(params, lr, betas, weight_decay=weight_decay, fused=True)
+
+    def step(loss):
+        adam.zero_grad(set_to_none=True)
+        value = loss()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(params, clip)
+        adam.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(ema, params, 1.0 - ema_decay)
+        return value.detach()
+
+    return step
+
+
 def stepping(network, loss, compiled=False):
     """run() of one step; it finds the number of parameters.
 
@@ -19,21 +40,14 @@ def stepping(network, loss, compiled=False):
     import torch
 
     params = [p for p in network.parameters() if p.requires_grad]
-    ema = [p.detach().clone() for p in params]
-    adam = torch.optim.AdamW(params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    step = update(params)
     called = torch.compile(network) if compiled else network
     size = float(sum(p.numel() for p in params))
 
     def run():
-        adam.zero_grad(set_to_none=True)
-        value = loss(called)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(params, 1.0)
-        adam.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(ema, params, 1e-4)
-        if not math.isfinite(value.item()):
-            raise FloatingPointError(f"the loss is {value.item()}")
+        value = step(lambda: loss(called)).item()
+        if not math.isfinite(value):
+            raise FloatingPointError(f"the loss is {value}")
         return size
 
     return run

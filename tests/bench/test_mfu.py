@@ -29,10 +29,10 @@ def work(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pytorch_begins_as_ours_does_and_learns(kind):
-    run = mfu.torch_steps.training(work(kind), 1, "cpu", compiled=False)
+    run = mfu.torch_mirror.training(work(kind), 1, "cpu", compiled=False)
     assert run() == pytest.approx(KINDS[kind], rel=0.3), "of four examples, with chance in it"
     with pytest.raises(ImportError, match="not made for a tpu"):
-        mfu.torch_steps.training(work(kind), 1, "tpu", compiled=False)
+        mfu.torch_mirror.training(work(kind), 1, "tpu", compiled=False)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -41,12 +41,12 @@ def test_both_networks_are_of_one_size_and_pytorch_counts_the_same(kind):
     from torch.utils.flop_counter import FlopCounterMode
 
     config, built, batch = work(kind)()
-    network = mfu.torch_steps.mirror(config)  # spelt out: what is fused on a CPU is not counted
+    network = mfu.torch_mirror.mirror(config)  # spelt out: what is fused on a CPU is not counted
     ours = jax.eval_shape(lambda: mfu.initial(built))
     assert sum(p.numel() for p in network.parameters()) == sum(
         p.size for p in jax.tree.leaves(ours)
     )
-    loss = mfu.torch_steps.LOSSES[config.model.name]
+    loss = mfu.torch_mirror.LOSSES[config.model.name]
     with FlopCounterMode(display=False) as counter:
         loss(network, {k: torch.as_tensor(v) for k, v in batch.items()}).backward()
     spared = 3 * 4 * mfu.LENGTH * 64 * mfu.WORDS if kind == "text" else 0
@@ -61,9 +61,9 @@ def test_pytorch_leaves_nothing_on_the_processor(kind, monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda device, dtype: autocast("cpu", dtype))
     config, _, batch = work(kind)()
     torch.set_default_device("meta")
-    network = mfu.torch_steps.fused(mfu.torch_steps.mirror(config))
+    network = mfu.torch_mirror.fused(mfu.torch_mirror.mirror(config))
     batch = {k: torch.as_tensor(v).to("meta") for k, v in batch.items()}
-    found = mfu.torch_steps.LOSSES[config.model.name](network, batch)
+    found = mfu.torch_mirror.LOSSES[config.model.name](network, batch)
     found.backward()
     assert found.device.type == "meta"
 
@@ -74,8 +74,8 @@ def test_pytorch_traces_the_loss_as_one_graph(kind):
     config, _, batch = work(kind)()
     torch.set_default_device("cpu")
     loss = partial(
-        mfu.torch_steps.LOSSES[config.model.name],
-        mfu.torch_steps.fused(mfu.torch_steps.mirror(config)),
+        mfu.torch_mirror.LOSSES[config.model.name],
+        mfu.torch_mirror.fused(mfu.torch_mirror.mirror(config)),
     )
     call = torch.compile(loss, backend="aot_eager", fullgraph=True)
     found = call({k: torch.as_tensor(v) for k, v in batch.items()})
@@ -84,14 +84,14 @@ def test_pytorch_traces_the_loss_as_one_graph(kind):
 
 def test_fused_attention_is_attention():
     config, _, batch = work("text")()
-    network = mfu.torch_steps.mirror(config)
+    network = mfu.torch_mirror.mirror(config)
     torch.manual_seed(0)
     for p in network.parameters():
         p.data.normal_(0.0, 0.1)
     x, t = torch.as_tensor(batch["x"]).long()[:, :8], torch.full((4,), 0.5)
     network.cos, network.sin = network.cos[:8], network.sin[:8]
     plain = network(x, t)
-    torch.testing.assert_close(mfu.torch_steps.fused(network)(x, t), plain, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(mfu.torch_mirror.fused(network)(x, t), plain, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -1,12 +1,14 @@
-"""Training steps of the same networks in PyTorch, as its users would make them fast.
+"""The same networks in PyTorch, as its users would make them fast, and how they train.
 
-The networks are those of jetson/models, with fused attention in place of products spelt out. The
-loss is compiled; clipping, AdamW and the average of weights are PyTorch's over all arrays at once.
-bfloat16 comes by autocast, so that what is added up from layer to layer stays float32.
+The networks are those of jetson/models, with fused attention in place of products spelt out. A step
+is that of torch_step.py; the loss is compiled. bfloat16 comes by autocast, so that what is added
+up from layer to layer stays float32.
 """
 
 import inspect
 from functools import partial
+
+from bench import torch_step
 
 
 def training(work, steps: int, platform: str, compiled: bool):
@@ -26,11 +28,16 @@ def training(work, steps: int, platform: str, compiled: bool):
     device = on(platform)
     network = fused(mirror(config))
     loss = partial(LOSSES[config.model.name], network)
-    step = stepping(network, torch.compile(loss) if compiled else loss, config)
+    loss = torch.compile(loss) if compiled else loss
+    step = torch_step.update(
+        list(network.parameters()), lr=config.lr, betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay, clip=config.clip, ema_decay=config.ema_decay,
+    )  # fmt: skip
 
     def run():
         for _ in range(steps):
-            found = step({k: torch.as_tensor(v).to(device) for k, v in batch.items()})
+            there = {k: torch.as_tensor(v).to(device) for k, v in batch.items()}
+            found = step(partial(loss, there))
         return float(found)
 
     return measured(run, device)
@@ -97,30 +104,6 @@ def fused(network):
         if isinstance(part, layers.Attention):
             part.__class__ = Fused
     return network
-
-
-def stepping(network, loss, config):
-    """(batch) -> loss f32[]: gradient, clipping, AdamW, average."""
-    import torch
-
-    params = list(network.parameters())
-    average = [p.detach().clone() for p in params]
-    tx = torch.optim.AdamW(
-        params, lr=config.lr, betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay, fused=True,
-    )  # fmt: skip
-
-    def step(batch):
-        found = loss(batch)
-        tx.zero_grad()
-        found.backward()
-        torch.nn.utils.clip_grad_norm_(params, config.clip)
-        tx.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(average, params, 1.0 - config.ema_decay)
-        return found.detach()
-
-    return step
 
 
 def of_images(network, batch):
