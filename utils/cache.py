@@ -12,4 +12,5 @@ def enable():
         os.environ.get("JAX_COMPILATION_CACHE_DIR") or Path.home() / ".cache" / "tandem" / "jax"
     )
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    seconds = os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", float(seconds))

@@ -14,10 +14,12 @@ KINDS = {"image": 1.0 + 1.0 / 3.0, "text": math.log(mfu.WORDS)}  # losses of who
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Several wait for each other, which takes minutes on a busy machine."""
+def one_thread(monkeypatch):
+    """Several wait for each other, which takes minutes on a busy machine; and rows are short."""
+    monkeypatch.setattr(mfu, "LENGTH", 64)
     threads, device = torch.get_num_threads(), torch.get_default_device()
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)
     torch.set_default_device(device)

@@ -15,10 +15,11 @@ import jax
 import numpy as np
 
 from utils import config as flags
-from utils import hosts, measuring
+from utils import distress, hosts, measuring
 
 IMAGES, BATCH = 457, 30  # neither a multiple of the other, nor of the devices
 KEPT, MEET = 300, 4
+distress.SILENCE = 15.0  # seconds that one waits for another: here no network is slow
 
 
 class Network:

@@ -20,11 +20,12 @@ import optax
 
 from data import pipeline
 from diffusion import draws
-from utils import checkpoint, hosts, loop
+from utils import checkpoint, distress, hosts, loop
 from utils import config as flags
 from utils.wandb import Metrics
 
 WIDTH = 256
+distress.SILENCE = 15.0  # seconds that one waits for another: here no network is slow
 
 
 def init():
