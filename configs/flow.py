@@ -11,13 +11,22 @@ from ml_collections.config_dict import placeholder
 
 def get_config():
     c = ConfigDict()
-    # data
+    for group in (data, network, process, optimisation, devices, sampling, output):
+        group(c)
+    return c.lock()
+
+
+def data(c):
+    """Data."""
     c.dataset_name = "digits"  # or cifar10, imagenet256, ... hf:OWNER/NAME, folder:PATH: images.py
     c.data_dir = "datasets"  # where named datasets live
     c.image_size = placeholder(int)  # resize the shorter side, cut out the middle; None: as is
     c.flip = False  # mirror half of the images
     c.stream = False  # read and decode images as they are used, from here or from the Hub
-    # network; None: the preset's
+
+
+def network(c):
+    """Network; None: the preset's."""
     c.model = ConfigDict()
     c.model.name = "dit"  # dit, unet
     c.model.preset = "debug"  # dit: debug, big, large, xlarge, DiT-S ...; unet: debug, mnist, cifar
@@ -39,7 +48,10 @@ def get_config():
     c.model.use_stable_vae = 0  # 1: latents of an autoencoder instead of pixels
     c.model.vae = "stabilityai/sd-vae-ft-mse"  # that: a folder, taef2_encoder.pth, a hub id
     c.model.latent_scale = placeholder(str)  # config: its config.json's; channel: by the data
-    # process
+
+
+def process(c):
+    """Process."""
     c.process = ConfigDict()
     c.process.schedule = "linear"  # linear (flow matching), cosine, ddpm, geometric
     c.process.shift = 1.0  # > 1: more time at high noise, for large images
@@ -49,7 +61,10 @@ def get_config():
     c.process.time_mean = 0.0  # of logit_normal
     c.process.time_scale = 1.0  # of logit_normal
     c.process.class_dropout_prob = 0.1  # share of labels hidden, for guidance
-    # optimisation
+
+
+def optimisation(c):
+    """Optimisation."""
     c.batch_size = 128  # images a step, over all devices
     c.max_steps = 100_000  # steps in all
     c.epochs = 0.0  # passes over the data, in place of max_steps; 0: max_steps
@@ -65,19 +80,28 @@ def get_config():
     c.ema_decay = 0.9999  # of the averaged weights, which sample and score
     c.ema_warmup = True  # start the average at once: decay min(ema_decay, (1 + step) / (10 + step))
     c.seed = 0  # of everything
-    # devices and processes; most clusters are found without these flags, see utils/hosts.py
+
+
+def devices(c):
+    """Devices and processes; most clusters are found without these flags, see utils/hosts.py."""
     c.mode = "pmap"  # each device holds the model; fsdp: a part of it
     c.coordinator = ""  # HOST:PORT of process 0, where there are several
     c.num_processes = placeholder(int)  # how many
     c.process_id = placeholder(int)  # which of them this is: 0, 1, ...
-    # sampling, while training and by default afterwards
+
+
+def sampling(c):
+    """Sampling, while training and by default afterwards."""
     c.sampler = ConfigDict()
     c.sampler.solver = "ddim"  # ddim, heun, dpm2m, churn
     c.sampler.eta = 0.0  # ddim: 0 deterministic, 1 DDPM
     c.sampler.clip = 0.0  # ddim, dpm2m: bound on |x0| at each step; 0: none
     c.sampler.denoise_timesteps = 32  # solver steps
     c.sampler.cfg_scale = 4.0  # strength of classifier-free guidance; 1: none
-    # what is written, and when
+
+
+def output(c):
+    """What is written, and when."""
     c.workdir = ""  # checkpoints, metrics, pictures; "": runs/NAME_OF_CONFIG
     c.log_interval = 100  # steps
     c.eval_interval = 5_000  # steps: validation loss by noise level, sample grid
@@ -88,4 +112,3 @@ def get_config():
     c.wandb.name = ""  # a name turns Weights & Biases on
     c.wandb.project = "tandem"
     c.wandb.mode = "offline"  # offline, online
-    return c.lock()

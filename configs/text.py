@@ -11,7 +11,13 @@ from ml_collections.config_dict import placeholder
 
 def get_config():
     c = ConfigDict()
-    # data
+    for group in (data, network, process, optimisation, devices, sampling, output):
+        group(c)
+    return c.lock()
+
+
+def data(c):
+    """Data."""
     c.dataset_name = "stories"  # tinystories, shakespeare, text8, text:PATH, parquet:PATH, hf:X/Y
     c.data_dir = "datasets"  # where named corpora live
     c.max_seq_len = 64  # tokens a row
@@ -19,7 +25,10 @@ def get_config():
     c.vocab_size = 8192  # of a BPE that is trained here
     c.hub_documents = 0  # stream so many from Hugging Face; 0: download all
     c.pack = placeholder(bool)  # rows full of text, or a document a row
-    # network; None: the preset's
+
+
+def network(c):
+    """Network; None: the preset's."""
     c.model = ConfigDict()
     c.model.name = "transformer"  # transformer, bilateral (sparse)
     c.model.preset = "tiny"  # tiny, small, medium, large, xlarge
@@ -36,7 +45,10 @@ def get_config():
     c.model.remat = False  # recompute activations in the backward pass
     c.model.attention = "auto"  # auto, xla, cudnn
     c.model.dtype = "float32"  # of activations: float32, bfloat16
-    # process
+
+
+def process(c):
+    """Process."""
     c.process = ConfigDict()
     c.process.name = "masked"  # masked, uniform, sparse, embedding, autoregressive
     c.process.schedule = "linear"  # linear, cosine, loglinear, polynomial, geometric
@@ -51,7 +63,10 @@ def get_config():
     c.process.learned = False  # embedding: the table as well
     c.process.gamma_mean = -0.5  # embedding: levels crowd around this log noise-to-signal ratio
     c.process.gamma_scale = 1.0  # embedding: and so closely
-    # optimisation
+
+
+def optimisation(c):
+    """Optimisation."""
     c.batch_size = 64  # rows a step, over all devices
     c.max_steps = 20_000  # steps in all
     c.epochs = 0.0  # passes over the data, in place of max_steps; 0: max_steps
@@ -67,12 +82,18 @@ def get_config():
     c.ema_decay = 0.9999  # of the averaged weights, which sample and score
     c.ema_warmup = True  # start the average at once
     c.seed = 0  # of everything
-    # devices and processes; most clusters are found without these flags, see utils/hosts.py
+
+
+def devices(c):
+    """Devices and processes; most clusters are found without these flags, see utils/hosts.py."""
     c.mode = "pmap"  # each device holds the model; fsdp: a part of it
     c.coordinator = ""  # HOST:PORT of process 0, where there are several
     c.num_processes = placeholder(int)  # how many
     c.process_id = placeholder(int)  # which of them this is: 0, 1, ...
-    # sampling, while training and by default afterwards
+
+
+def sampling(c):
+    """Sampling, while training and by default afterwards."""
     c.sampler = ConfigDict()
     c.sampler.solver = "ancestral"  # masked: random, confidence, ..., remask_*, content, openings
     c.sampler.block_size = 0  # masked: fill blocks of so many places from left to right; 0: none
@@ -81,7 +102,10 @@ def get_config():
     c.sampler.temperature = 1.0  # divides the logits; 0: the likeliest
     c.sampler.top_k = 0  # draw from the k likeliest; 0: all
     c.sampler.top_p = 1.0  # draw from the fewest that hold this share
-    # what is written, and when
+
+
+def output(c):
+    """What is written, and when."""
     c.workdir = ""  # checkpoints, metrics, samples; "": runs/NAME_OF_CONFIG
     c.log_interval = 100  # steps
     c.eval_interval = 2_000  # steps: bound on held-out text, samples
@@ -92,4 +116,3 @@ def get_config():
     c.wandb.name = ""  # a name turns Weights & Biases on
     c.wandb.project = "tandem"
     c.wandb.mode = "offline"  # offline, online
-    return c.lock()

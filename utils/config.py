@@ -225,14 +225,15 @@ def help_text(default: str) -> str:
     """The script's own words, then every knob of the config file with its comment."""
     lines = (ROOT / default).read_text().splitlines()
     knob = re.compile(r"\s+c\.([\w.]+) = (.*?)(?:  # (.*))?$")
+    group = re.compile(r'    """(.*)\."""$')
     rows = []
     for line in lines:
         if m := knob.match(line):
             value = m[2].removeprefix("placeholder(").rstrip(")") if "placeholder" in m[2] else m[2]
             if value != "ConfigDict()" and value != "ConfigDict(":
                 rows.append(f"  --{m[1]:<30} {value:<12} {m[3] or ''}")
-        elif line.strip().startswith("# "):
-            rows.append(f"\n{line.strip()[2:]}")
+        elif m := group.match(line):
+            rows.append(f"\n{m[1]}")
     doc = sys.modules["__main__"].__doc__ or ""
     return (
         f"{doc.strip()}\n\n--config=FILE  --dry_run  --help, and (defaults of {default}):\n"
