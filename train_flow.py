@@ -21,100 +21,89 @@ def main():
     # What is heavy is imported only once the flags are known to be good.
     import jax
 
-    from data import images, pipeline
-    from utils import (
-        cache,
-        checkpoint,
-        devices,
-        files,
-        flops,
-        hosts,
-        loop,
-        places,
-        recipe,
-        recipe_space,
-        train_state,
-    )
+    from utils import cache, checkpoint, devices, flops, hosts, loop, places, recipe, recipe_space
     from utils.progress import Reporter
     from utils.wandb import Metrics
 
     cache.enable()
     hosts.connect(config)
     devices.shareable(config.batch_size, config.accumulate)
-
-    # data
     vae = recipe_space.autoencoder(config)  # None: x_0 is pixels
+    space, train, test = examples(config, vae)
+    batches = in_order(config, train)
+
+    build = lambda c: recipe.image(c, train.shape, train.num_classes, space)
+    built = build(config)
+    key_init, key_train, key_eval = jax.random.split(jax.random.key(config.seed), 3)
+    initial = lambda: recipe.initial(built, key_init)
+    state, step, rate = loop.learner(config, built.loss, initial, key_train)
+
+    home = places.home(config)
+    workdir = home.fetch(places.log)
+    record, facts = flags.flatten(config), facts_of(config, train, space)
+    saves = checkpoint.Checkpoints(home / "checkpoints", config.keep)
+    state, _ = saves.restore(state, flags.agreement(record, facts, home)) or (state, None)
+    print(headline(config, train, space, vae, state, home), flush=True)
+
+    metrics = Metrics(workdir, record | space.facts, dict(config.wandb), config.tensorboard)
+    work = flops.per_example(build(flops.spelt_out(config)).loss, state.params, test.batches(1)(0))
+    report = Reporter(config, metrics, rate, "images", int(state.step), operations=work)
+    look = evaluator(config, built, test, key_eval, workdir, report)
+
+    def save(state, _):
+        saves.save(state, record, facts | space.scale | {"position": int(state.step)})
+
+    hooks = loop.hooks(config, report, save, look, home.send)
+    with batches, saves, metrics, report:
+        state, signal = loop.fit(state, step, batches, config.max_steps, hooks)
+    report.farewell(int(state.step), signal, home)
+
+
+def examples(config, vae):
+    """(The space that x_0 is in, training and test images), which process 0 prepares."""
+    from data import images
+    from utils import files, hosts, places, recipe_space
+
     with hosts.first_first():
         data_dir = places.Mirror(config.data_dir).fetch()
         name = files.named(config.dataset_name)
         data = images.load(name, data_dir, config.image_size, config.stream)
         space, data = recipe_space.prepared(config, data, vae)
-    train, test = data["train"], data["test"]
+    return space, data["train"], data["test"]
+
+
+def in_order(config, train):
+    """The batches of this process, read ahead; where epochs are asked for, how many it takes."""
+    import jax
+
+    from data import pipeline
+
     config.max_steps = pipeline.steps(config, train.n)
+    process, processes = jax.process_index(), jax.process_count()
     batches = train.batches(
-        config.batch_size,
-        seed=config.seed,
-        process=jax.process_index(),
-        processes=jax.process_count(),
+        config.batch_size, seed=config.seed, process=process, processes=processes
     )
-    batches = pipeline.Ahead(batches, end=config.max_steps)
+    return pipeline.Ahead(batches, end=config.max_steps)
 
-    # process, network, optimiser, state
-    build = lambda c: recipe.image(c, train.shape, train.num_classes, space)
-    built = build(config)
-    rate = train_state.learning_rate(config)
-    tx = train_state.optimizer(config, rate)
-    key_init, key_train, key_eval = jax.random.split(jax.random.key(config.seed), 3)
-    state = loop.create(lambda: recipe.initial(built, key_init), tx, key_train, config.mode)
-    step = loop.update(
-        built.loss,
-        tx,
-        ema_decay=config.ema_decay,
-        ema_warmup=config.ema_warmup,
-        accumulate=config.accumulate,
-        mode=config.mode,
-    )
 
-    # where it is kept, and what is already there
-    own = config.experiment.replace("flow", f"flow_{config.dataset_name}".replace("/", "-"))
-    home = places.Mirror(config.workdir or f"runs/{own}")
-    workdir = home.fetch(places.log)
-    record = flags.flatten(config)
+def facts_of(config, train, space) -> dict:
+    """What a run that goes on must agree on, besides its config."""
     facts = {"seed": config.seed, "shape": train.shape, "num_classes": train.num_classes}
-    facts |= {"images": train.hash} | space.facts
-    saves = checkpoint.Checkpoints(home / "checkpoints", config.keep)
-    if found := saves.restore(state, flags.agreement(record, facts, home)):
-        state, _ = found
+    return facts | {"images": train.hash} | space.facts
+
+
+def headline(config, train, space, vae, state, home) -> str:
+    import jax
+
     size = sum(p.size for p in jax.tree.leaves(state.params))
     sides, latent = ("x".join(map(str, s)) for s in (space.image_shape, space.shape))
-    print(
+    return (
         f"{config.dataset_name}: {train.n} images {sides}, {train.num_classes} classes"
         f"{f', as {latent} latents of {vae.name}' if vae else ''}; "
         f"{config.model.name} of {size / 1e6:.2f} M parameters; "
         f"{jax.device_count()} {jax.default_backend()} device(s); "
-        f"step {int(state.step)} of {config.max_steps}; {home}",
-        flush=True,
+        f"step {int(state.step)} of {config.max_steps}; {home}"
     )
-    metrics = Metrics(workdir, record | space.facts, dict(config.wandb), config.tensorboard)
-    work = flops.per_example(build(flops.spelt_out(config)).loss, state.params, test.batches(1)(0))
-    report = Reporter(config, metrics, rate, "images", int(state.step), operations=work)
-
-    def save(state, _):
-        saves.save(state, record, facts | space.scale | {"position": int(state.step)})
-
-    hooks = [
-        loop.Hook(config.log_interval, report),
-        loop.Hook(config.save_interval, save),
-        loop.Hook(
-            config.eval_interval,
-            loop.by_first(evaluator(config, built, test, key_eval, workdir, report)),
-            when_cut=False,
-        ),
-        loop.Hook(config.save_interval, home.send),
-    ]
-    with batches, saves, metrics, report:
-        state, signal = loop.fit(state, step, batches, config.max_steps, hooks)
-    report.farewell(int(state.step), signal, home)
 
 
 def evaluator(config, built, test, key, workdir, report):

@@ -22,103 +22,96 @@ def main():
     # What is heavy is imported only once the flags are known to be good.
     import jax
 
-    from data import pipeline, text
-    from utils import (
-        cache,
-        checkpoint,
-        devices,
-        flops,
-        hosts,
-        loop,
-        places,
-        recipe_table,
-        recipe_text,
-        train_state,
-        writing,
-    )
+    from data import pipeline
+    from utils import cache, checkpoint, devices, flops, hosts, loop, places, recipe_text
     from utils.progress import Reporter
     from utils.wandb import Metrics
 
     cache.enable()
     hosts.connect(config)
     devices.shareable(config.batch_size, config.accumulate)
+    corpus, rows = texts(config)
+    batches = in_order(config, corpus)
 
-    # data
-    with hosts.first_first():
-        corpus = text.of(config, places.Mirror(config.data_dir).fetch())
-    config.max_steps = pipeline.steps(config, len(corpus.train))
-    batches = pipeline.Batches(
-        {"x": corpus.train},
-        config.batch_size,
-        seed=config.seed,
-        process=jax.process_index(),
-        processes=jax.process_count(),
-    )
-    batches = pipeline.Ahead(batches, end=config.max_steps)
-    rows = writing.describe(corpus)
-
-    # process, network, optimiser, state
-    padded = writing.ends_in_padding(rows, config.max_seq_len)
-    table = recipe_table.rows(config, corpus.tokenizer)
-    build = lambda c: recipe_text.text(c, corpus.tokenizer.size, padded, table=table)
+    build = builder(config, corpus, rows)
     built = build(config)
-    rate = train_state.learning_rate(config)
-    tx = train_state.optimizer(config, rate)
     key_init, key_train, key_eval = jax.random.split(jax.random.key(config.seed), 3)
-    state = loop.create(lambda: recipe_text.initial(built, key_init), tx, key_train, config.mode)
-    step = loop.update(
-        built.loss,
-        tx,
-        ema_decay=config.ema_decay,
-        ema_warmup=config.ema_warmup,
-        accumulate=config.accumulate,
-        mode=config.mode,
-    )
+    initial = lambda: recipe_text.initial(built, key_init)
+    state, step, rate = loop.learner(config, built.loss, initial, key_train)
 
-    # where it is kept, and what is already there
-    own = config.experiment if config.experiment != "text" else f"text_{config.dataset_name}"
-    home = places.Mirror(config.workdir or f"runs/{own.replace('/', '-')}")
+    home = places.home(config)
     workdir = home.fetch(places.log)
     record = flags.flatten(config)
     facts = {"seed": config.seed, "tokenizer": corpus.tokenizer.hash, "text": corpus.hash}
     saves = checkpoint.Checkpoints(home / "checkpoints", config.keep)
-    if found := saves.restore(state, flags.agreement(record, facts, home)):
-        state, _ = found
-    if jax.process_index() == 0:
+    state, _ = saves.restore(state, flags.agreement(record, facts, home)) or (state, None)
+    if hosts.first():
         corpus.tokenizer.save(workdir / "tokenizer.json")
-    size = sum(p.size for p in jax.tree.leaves(state.params))
-    print(
-        f"{config.dataset_name}: {len(corpus.train)} rows of {config.max_seq_len} tokens, "
-        f"vocabulary {corpus.tokenizer.size}; {config.process.name}, "
-        f"{size / 1e6:.2f} M parameters; "
-        f"{jax.device_count()} {jax.default_backend()} device(s); "
-        f"step {int(state.step)} of {config.max_steps}; {home}",
-        flush=True,
-    )
+    print(headline(config, corpus, state, home), flush=True)
+
     metrics = Metrics(workdir, record, dict(config.wandb), config.tensorboard)
-    one = pipeline.Batches({"x": corpus.valid}, 1)(0)
+    one, length = pipeline.Batches({"x": corpus.valid}, 1)(0), config.max_seq_len
     work = flops.per_example(build(flops.spelt_out(config)).loss, state.params, one)
-    report = Reporter(
-        config, metrics, rate, "tokens", int(state.step), config.max_seq_len, SHOWN, work
-    )
-    bits = lambda m: m | {"bits_per_char": recipe_text.bits(m["loss"], corpus)}
+    report = Reporter(config, metrics, rate, "tokens", int(state.step), length, SHOWN, work)
+    look = evaluator(config, built, corpus, rows, key_eval, workdir, report)
+
+    def told(state, m):
+        report(state, m | {"bits_per_char": recipe_text.bits(m["loss"], corpus)})
 
     def save(state, _):
         saves.save(state, record, facts | {"rows": rows, "position": int(state.step)})
 
-    hooks = [
-        loop.Hook(config.log_interval, lambda state, m: report(state, bits(m))),
-        loop.Hook(config.save_interval, save),
-        loop.Hook(
-            config.eval_interval,
-            loop.by_first(evaluator(config, built, corpus, rows, key_eval, workdir, report)),
-            when_cut=False,
-        ),
-        loop.Hook(config.save_interval, home.send),
-    ]
+    hooks = loop.hooks(config, told, save, look, home.send)
     with batches, saves, metrics, report:
         state, signal = loop.fit(state, step, batches, config.max_steps, hooks)
     report.farewell(int(state.step), signal, home)
+
+
+def texts(config):
+    """(The corpus, which process 0 prepares, and what sampling has to know of its rows)."""
+    from data import text
+    from utils import hosts, places, writing
+
+    with hosts.first_first():
+        corpus = text.of(config, places.Mirror(config.data_dir).fetch())
+    return corpus, writing.describe(corpus)
+
+
+def in_order(config, corpus):
+    """The batches of this process, read ahead; where epochs are asked for, how many it takes."""
+    import jax
+
+    from data import pipeline
+
+    config.max_steps = pipeline.steps(config, len(corpus.train))
+    process, processes = jax.process_index(), jax.process_count()
+    batches = pipeline.Batches(
+        {"x": corpus.train}, config.batch_size, seed=config.seed, process=process,
+        processes=processes,
+    )  # fmt: skip
+    return pipeline.Ahead(batches, end=config.max_steps)
+
+
+def builder(config, corpus, rows):
+    """config -> recipe, for this corpus."""
+    from utils import recipe_table, recipe_text, writing
+
+    padded = writing.ends_in_padding(rows, config.max_seq_len)
+    table = recipe_table.rows(config, corpus.tokenizer)
+    return lambda c: recipe_text.text(c, corpus.tokenizer.size, padded, table=table)
+
+
+def headline(config, corpus, state, home) -> str:
+    import jax
+
+    size = sum(p.size for p in jax.tree.leaves(state.params))
+    return (
+        f"{config.dataset_name}: {len(corpus.train)} rows of {config.max_seq_len} tokens, "
+        f"vocabulary {corpus.tokenizer.size}; {config.process.name}, "
+        f"{size / 1e6:.2f} M parameters; "
+        f"{jax.device_count()} {jax.default_backend()} device(s); "
+        f"step {int(state.step)} of {config.max_steps}; {home}"
+    )
 
 
 def evaluator(config, built, corpus, rows, key, workdir, report):

@@ -115,12 +115,10 @@ def ours(work, steps: int, **way):
     """`steps` training steps as the scripts do them; what a run finds is the last loss."""
     import jax
 
-    from utils import loop, train_state
+    from utils import loop
 
     config, built, batch = work(**way)
-    tx = train_state.optimizer(config, train_state.learning_rate(config))
-    state = loop.create(partial(initial, built), tx, jax.random.key(1))
-    step = loop.update(built.loss, tx, ema_decay=config.ema_decay)
+    state, step, _ = loop.learner(config, built.loss, partial(initial, built), jax.random.key(1))
 
     def run():
         nonlocal state

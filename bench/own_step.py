@@ -54,14 +54,10 @@ def stepping(config, loss, initial, x, **more):
     import jax
     import numpy as np
 
-    from utils import loop, train_state
+    from utils import loop
 
-    tx = train_state.optimizer(config, train_state.learning_rate(config))
     key_init, key_train = jax.random.split(jax.random.key(config.seed))
-    state = loop.create(lambda: initial(key_init), tx, key_train, config.mode)
-    step = loop.update(
-        loss, tx, ema_decay=config.ema_decay, ema_warmup=config.ema_warmup, mode=config.mode
-    )
+    state, step, _ = loop.learner(config, loss, lambda: initial(key_init), key_train)
     batch = {"x": x, "index": np.arange(len(x), dtype=np.int32)} | more
     size = sum(p.size for p in jax.tree.leaves(state.params))
 

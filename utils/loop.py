@@ -19,7 +19,7 @@ import optax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from utils import devices
+from utils import devices, train_state
 from utils.hosts import Interrupt
 from utils.train_state import State, averaged, begin
 
@@ -35,6 +35,16 @@ class Hook(NamedTuple):
     when_cut: bool = True
 
 
+def hooks(config, report, save, look, send) -> list[Hook]:
+    """What is done while training, in this order."""
+    return [
+        Hook(config.log_interval, report),
+        Hook(config.save_interval, save),
+        Hook(config.eval_interval, by_first(look), when_cut=False),
+        Hook(config.save_interval, send),
+    ]
+
+
 def create(init, tx, key, mode="pmap") -> State:
     """A fresh state where its mode wants it, compiled once. init: () -> params.
 
@@ -45,6 +55,25 @@ def create(init, tx, key, mode="pmap") -> State:
         raise ValueError(f"no mode {mode!r}; there are {', '.join(MODES)}")
     lies, fresh = MODES[mode].lies, lambda: begin(init(), tx, key)
     return jax.jit(fresh, out_shardings=lies(jax.eval_shape(fresh)))()
+
+
+def learner(config, loss_fn, initial, key) -> tuple[State, Callable, Callable]:
+    """What learns as a config has it: (a fresh state, its step, step -> learning rate).
+
+    Args:
+        config: like configs/flow.py's and configs/text.py's.
+        loss_fn: see `update`.
+        initial: () -> params.
+        key: of all that is drawn while training.
+    """
+    rate = train_state.learning_rate(config)
+    tx = train_state.optimizer(config, rate)
+    state = create(initial, tx, key, config.mode)
+    step = update(
+        loss_fn, tx, ema_decay=config.ema_decay, ema_warmup=config.ema_warmup,
+        accumulate=config.accumulate, mode=config.mode,
+    )  # fmt: skip
+    return state, step, rate
 
 
 def update(loss_fn, tx, *, ema_decay, ema_warmup=True, accumulate=1, mode="pmap"):

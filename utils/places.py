@@ -138,6 +138,14 @@ def stamp(path: Path) -> list | None:
     return [stat.st_mtime_ns, stat.st_size]
 
 
+def home(config) -> Mirror:
+    """Where a run is kept: --workdir, else runs/EXPERIMENT; one of no config file has its dataset
+    in its name."""
+    own = config.experiment
+    own = f"{own}_{config.dataset_name}" if own in ("flow", "text") else own
+    return Mirror(config.workdir or f"runs/{own.replace('/', '-')}")
+
+
 def log(files: list[str]) -> list[str]:
     """What a run that goes on adds lines to."""
     return [name for name in files if name == "metrics.jsonl"]
