@@ -60,6 +60,7 @@ def logged(workdir, name="loss"):
     return {r["step"]: r[name] for r in rows if name in r}
 
 
+@pytest.mark.slow
 def test_200_steps_and_200_more_are_400_bit_for_bit(train, tmp_path):
     quiet = ["--log_interval", "200", "--save_interval", "50"]
     assert train(tmp_path / "a", "--max_steps", "200", *quiet)[0] == ""
@@ -183,6 +184,7 @@ def test_a_disk_too_full_for_a_line_of_metrics_is_one_line(train, tmp_path):
     assert checkpoint.steps_in(tmp_path / "checkpoints") == [2]
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_goes_on_exactly(process, train, toy, tmp_path):
     words = ["--lr_schedule", "cosine", "--log_interval", "20"]
     words += ["--max_steps", "800", "--save_interval", "100000"]
