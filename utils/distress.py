@@ -93,7 +93,8 @@ def call(error: Exception, line: str | None):
         time.sleep(10 * PACE)
     TOLD.set()
     client, number = service()
-    if line is None and isinstance(error, jax.errors.JaxRuntimeError) and LOST.search(str(error)):
+    of_jax = isinstance(error, jax.errors.JaxRuntimeError | ValueError)  # the latter where it waits
+    if line is None and of_jax and LOST.search(str(error)):
         why = str(error).partition("\n")[0]
         line = named(f"process {number} lost another one, and {AGAIN} ({why})")
     told = line or traceback.format_exc()
