@@ -54,7 +54,9 @@ def order(keys, shape):
 
 
 def own(t, rank, spread):
-    return jnp.clip((t - spread * rank) / (1.0 - spread), 0.0, 1.0)
+    """At t = 1 all are 1 exactly: rounded, the one that starts first would be a little below, and
+    who asks whether it is noise would be told so by some compilations and not by others."""
+    return jnp.where(t < 1.0, jnp.clip((t - spread * rank) / (1.0 - spread), 0.0, 1.0), 1.0)
 
 
 def rounds(process, solver, keys, shape, times, given=None):

@@ -57,6 +57,12 @@ def test_every_place_runs_from_data_to_noise_over_its_part_of_the_time():
     np.testing.assert_allclose(slope, 1.0, atol=0.02)
 
 
+@pytest.mark.parametrize("spread, length", [(0.95, 64), (0.6, 9), (0.8, 10), (0.3, 7)])
+def test_at_the_start_every_place_is_noise_to_the_last_bit(spread, length):
+    level = clock(Sparse(vocab_size=V, spread=spread), keys(20), (length,))
+    assert (jax.jit(level)(1.0) == 1.0).all() and (jax.jit(level)(0.0) == 0.0).all()
+
+
 def test_without_spread_there_is_one_clock_and_too_much_of_it_is_refused():
     t = jnp.array([0.2, 0.7])
     assert clock(Sparse(vocab_size=V), keys(2), (L,))(t) is t
