@@ -95,7 +95,8 @@ def package(fields, steps, way):
     save_file(flat, folder / "params.safetensors")  # of a transposed array it would keep the bytes
     if way == "onnxruntime":
         x = torch.zeros(1, *shape, dtype=torch.long if text else torch.float32)
-        graph.to_onnx(made, x, torch.from_numpy(rows[0]), folder / "denoiser_fp32.onnx")
+        inputs = {"x": x, "modulation": torch.from_numpy(rows[0])}
+        graph.to_onnx(made, inputs, folder / "denoiser_fp32.onnx")
     seal(folder, facts)
     return Package(folder)
 

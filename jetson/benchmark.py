@@ -73,7 +73,7 @@ def steps(package, asked):
     counts = prompts.numbers("--num_steps", asked) if asked else [*USUAL, most]
     counts = counts if asked else [count for count in counts if count <= most]
     for count in counts:
-        draw.picked(package, count)
+        draw.counted(package, count)
     return sorted(set(counts))
 
 
@@ -117,11 +117,11 @@ def measure(folder, backend, precision, counts, n, seconds):
     network = started(package, backend, precision)
     text, spent, calls = package.config["kind"] == "text", [], []
 
-    def denoise(x, modulation):
+    def denoise(*inputs):
         start = time.perf_counter()
-        out = network(x, modulation)
+        out = network(*inputs)
         spent.append(time.perf_counter() - start)
-        calls.append(len(x))
+        calls.append(len(inputs[0]))
         return out
 
     rows = []

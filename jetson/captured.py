@@ -197,6 +197,11 @@ class Backend:
     and draw.images ask it to. Each kind of generation is recorded when it is first asked for."""
 
     def __init__(self, package, precision):
+        if package.process != "masked":
+            raise ValueError(
+                f"a graph is captured of images and masked text; this is {package.process} text, "
+                "which --backend onnxruntime, torch, torchscript and trt write"
+            )
         self.library, why = kernels.find()
         self.package, self.recordings = package, {}
         self.body = network(package, precision, library=self.library)

@@ -7,6 +7,7 @@ by the L2 norm of the difference over that of the output.
 
 import numpy as np
 
+from jetson import resample
 from jetson.operators import unreadable
 from jetson.package import Package
 
@@ -41,17 +42,29 @@ def passed(run, folder):
 
 
 def probes(run, package):
-    """[(t, x, modulation, what Flax says)] at LEVELS noise levels."""
+    """[(t, what a denoiser takes, what Flax says)] at LEVELS noise levels."""
     rng = np.random.default_rng(0)
     levels, known = package.schedule, package.schedule["labels"]
     out = []
     for i in np.unique(np.linspace(0, len(levels["times"]) - 1, LEVELS).astype(int)):
         label = rng.choice(known, ROWS).astype(np.int32)
-        t = levels["times"][i]
-        x = ids(run, rng, levels["sigma"][i]) if run.tokenizer else images(run, rng, levels, i)
-        theirs = run.apply(x.astype(np.int32) if run.tokenizer else x, np.full(ROWS, t), label)
-        out.append((float(t), x, package.modulation(i, label), np.asarray(theirs, np.float32)))
+        t, x = levels["times"][i], state(run, rng, levels, i)
+        theirs = flax(run, x, np.full(ROWS, t), label)
+        out.append((float(t), (*x, package.modulation(i, label)), theirs))
     return out
+
+
+def flax(run, x, t, label):
+    """What Flax says of arrays x, f32[B, ...]."""
+    x = (a.astype(np.int32) if a.dtype == np.int64 else a for a in x)
+    return np.asarray(run.apply(*x, t, label), np.float32)
+
+
+def state(run, rng, levels, i):
+    """Arrays as a network may meet them at noise level i."""
+    if "process" in run.config:
+        return candidates(run, rng, levels, i)
+    return (ids(run, rng, levels["sigma"][i]) if run.tokenizer else images(run, rng, levels, i),)
 
 
 def images(run, rng, levels, i):
@@ -72,6 +85,18 @@ def ids(run, rng, hidden):
     return x.astype(np.int64)
 
 
+def candidates(run, rng, levels, i):
+    """Slots of tokens at random, a share of them noise, and what is believed of them; half of the
+    rows end in padding: i64[ROWS, L, K], f32[ROWS, L, K]."""
+    size, slots = run.config["network"]["vocab_size"], run.config["process"]["candidates"]
+    x = ids(run, rng, 0.0)[..., None]
+    noise = rng.random((*x.shape[:2], slots)) < levels["sigma"][i]
+    noise &= x != run.config["pad_id"]
+    x = np.where(noise, rng.integers(0, size, noise.shape), x)
+    level = (np.full((ROWS, 1), levels[name][i]) for name in ("alpha", "sigma"))
+    return x, resample.believed(x, resample.log_rho((*level,), size), size)
+
+
 def close(package, tried, backend, precision, name):
     """The largest error over all noise levels, in words.
 
@@ -80,8 +105,8 @@ def close(package, tried, backend, precision, name):
     """
     measure, most, what = ERRORS[precision]
     denoise, worst, at = package.denoiser(backend, precision), 0.0, 1.0
-    for t, x, modulation, theirs in tried:
-        error = measure(denoise(x, modulation), theirs)
+    for t, inputs, theirs in tried:
+        error = measure(denoise(*inputs), theirs)
         worst, at = (error, t) if not error <= worst else (worst, at)
     if not worst <= most:
         raise ValueError(f"{name}: {what} {worst:.1e} at t = {at:.3g}; at most {most:.0e} will do")

@@ -39,12 +39,12 @@ def main():
     package = Package(args.export or Path(args.load_dir) / "jetson")
     run = trained(args.load_dir, steps=len(package.schedule["times"]) - 1)
     inputs = probes(run, package)
-    flax = [run.apply(x, t, label) for _, x, t, label in inputs]  # jax2onnx leaves linen changed
+    flax = [checks.flax(run, *rest) for _, *rest in inputs]  # jax2onnx leaves linen changed
     ask, size = by_jax2onnx(run, inputs[0], args.opset)
     ours, worst = package.denoiser("onnxruntime", "fp32"), 0.0
     print(f"jax2onnx made {size} nodes of opset {args.opset}; apart at each noise level t:")
     for (i, x, t, label), exact in zip(inputs, flax, strict=True):
-        said, other = ours(x, package.modulation(i, label)), ask(x, t, label)
+        said, other = ours(*x, package.modulation(i, label)), ask(*x, t, label)
         apart = checks.largest(said, other)
         worst = max(worst, apart)
         print(
@@ -57,7 +57,7 @@ def main():
 
 
 def probes(run, package):
-    """[(step, x, t f32[B], label i32[B])] at LEVELS noise levels, as checks.py draws them."""
+    """[(step, x, t f32[B], label i32[B])] at LEVELS noise levels; x is checks.py's."""
     import numpy as np
 
     from jetson import checks
@@ -65,10 +65,9 @@ def probes(run, package):
     rng, levels = np.random.default_rng(1), package.schedule
     out = []
     for i in np.linspace(0, len(levels["times"]) - 1, LEVELS).astype(int):
-        x = checks.ids(run, rng, levels["sigma"][i]) if run.tokenizer else None
-        x = checks.images(run, rng, levels, i) if x is None else x
-        label = rng.choice(levels["labels"], len(x)).astype(np.int32)
-        out.append((i, x, np.full(len(x), levels["times"][i], np.float32), label))
+        x = checks.state(run, rng, levels, i)
+        label = rng.choice(levels["labels"], checks.ROWS).astype(np.int32)
+        out.append((i, x, np.full(len(label), levels["times"][i], np.float32), label))
     return out
 
 
@@ -84,13 +83,13 @@ def by_jax2onnx(run, probe, opset):
     import numpy as np
     import onnxruntime
 
-    _, x, t, label = probe
-    x = x.astype(np.int32) if run.tokenizer else x
-    names = ["x", "t", "label"]
+    _, x, *rest = probe
+    arrays = [*(a.astype(np.int32) if a.dtype == np.int64 else a for a in x), *rest]
+    names = ["x", "t", "label"] if len(x) == 1 else ["ids", "probs", "t", "label"]
     # "auto" takes layer norms apart as E[x^2] - E[x]^2, which overflows in float16.
     model = to_onnx(
         run.apply.__wrapped__,  # not what jit has traced already
-        [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (x, t, label)],
+        [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays],
         opset=opset, normalization_mode="prefer_native", input_names=names,
     )  # fmt: skip
     session = onnxruntime.InferenceSession(model.SerializeToString())

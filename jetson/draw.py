@@ -7,7 +7,7 @@ as float32 allows: two tokens that are equally likely to the last bits may chang
 import numpy as np
 
 from data.tokenizer import MASK
-from jetson import solvers, threefry, unmask
+from jetson import resample, solvers, threefry, unmask
 from jetson.logits import categorical, filters
 
 LEVELS = ("alpha", "sigma", "dalpha", "dsigma")
@@ -26,26 +26,37 @@ def keys(seed, index):
     return threefry.split(threefry.fold(threefry.key(seed), index))
 
 
-def picked(package, steps=None):
-    """(rows i64[steps + 1] of the export's schedule, the solvers.Schedule that they are).
+def limited(package):
+    """Whether a sample's noise levels have to be among those exported."""
+    return "modulation" in package.schedule
 
-    Where `steps` divide those exported they are as even as those; else each is the nearest that
-    was exported.
+
+def counted(package, steps=None):
+    """How many steps; None: those exported.
 
     Raises:
-        ValueError: more steps than were exported, or none.
+        ValueError: none, or more than were exported where those are all there are.
     """
-    schedule = package.schedule
-    most = len(schedule["times"]) - 1
+    most = len(package.schedule["times"]) - 1
     steps = most if steps is None else steps
     if steps < 1:
         raise ValueError(f"--num_steps wants at least 1; got {steps}")
-    if steps > most:
+    if steps > most and limited(package):
         raise ValueError(
             f"--num_steps {steps}: this export has the noise levels of {most} steps; on the "
             f"workstation, python jetson/export.py --load_dir RUN --denoise_timesteps {steps}"
         )
-    rows = np.round(np.linspace(0, most, steps + 1)).astype(int)
+    return steps
+
+
+def picked(package, steps=None):
+    """(rows i64[steps + 1] of the export's schedule, the solvers.Schedule that they are).
+
+    Where `steps` divide those exported they are as even as those; else each is the nearest that
+    was exported. It raises what `counted` does.
+    """
+    schedule, steps = package.schedule, counted(package, steps)
+    rows = np.round(np.linspace(0, len(schedule["times"]) - 1, steps + 1)).astype(int)
     levels = (schedule[name][rows] for name in LEVELS)
     return rows, solvers.Schedule(*levels, target=package.config.get("target", "x0"))
 
@@ -98,7 +109,7 @@ def images(package, denoise, index, labels, *, seed=0, steps=None, scale=None, s
 
 
 def tokens(package, denoise, index, known, *, seed=0, steps=None, allowed=None, **knobs):
-    """i64[B, L] of masked text.
+    """i64[B, L] of text.
 
     Args:
         index: i32[B], which samples of the seed.
@@ -114,13 +125,22 @@ def tokens(package, denoise, index, known, *, seed=0, steps=None, allowed=None, 
     if hasattr(denoise, "tokens"):
         ask = {"seed": seed, "steps": steps, "allowed": allowed}
         return denoise.tokens(index, known, **ask, **knobs)
+    steps, own = counted(package, steps), text_knobs(package, knobs)
+    keepers = filters(own["temperature"], own["top_k"], own["top_p"])
+    if own["rounds"] > steps:
+        raise ValueError(f"--rounds {own['rounds']} wants as many steps; --num_steps is {steps}")
+    write = PROCESSES[package.process]
+    return write(package, denoise, keys(seed, index), known, steps, own, keepers, allowed)
+
+
+def masked(package, denoise, keys, known, steps, own, keepers, allowed=None):
+    """`tokens` of masked text, see resample.tokens for what comes in."""
+    _, keys_steps = keys
     rows, levels = picked(package, steps)
-    own = text_knobs(package, knobs)
     times = package.schedule["times"][rows]
     solver = unmask.solver(own["solver"], times, own["block_size"], own["rounds"])
-    keepers = filters(own["temperature"], own["top_k"], own["top_p"])
     silent = [package.config["mask_id"], package.config["pad_id"]]
-    nobody = np.zeros(len(index), int)
+    nobody = np.zeros(len(known), int)
 
     def ask(keys, x, i, power=1.0):
         hidden = x == MASK
@@ -139,12 +159,14 @@ def tokens(package, denoise, index, known, *, seed=0, steps=None, allowed=None, 
         drawn[hidden] = categorical(u[hidden], kept)
         return drawn, logits
 
-    _, keys_steps = keys(seed, index)
     x = np.where(known < 0, MASK, known).astype(np.int64)
     for i in range(len(rows) - 1):
         x = solver(ask, levels, threefry.fold(keys_steps, i), x, i, i + 1)
         x = np.where(known < 0, x, known)
     return x
+
+
+PROCESSES = {"masked": masked, "sparse": resample.tokens}
 
 
 def text_knobs(package, given):
@@ -161,6 +183,9 @@ def text_knobs(package, given):
             raise ValueError(f"--{name} wants {least} or more; got {own[name]}")
     if not 0.0 < own["top_p"] <= 1.0:
         raise ValueError(f"--top_p wants a share above 0, at most 1; got {own['top_p']}")
+    if package.process == "sparse":
+        resample.refuse(package.config["process"], own)
+        return own
     for name, neutral in (("block_size", 0), ("rounds", 1)):
         if own[name] != neutral and "hidden" not in package.schedule:
             raise ValueError(

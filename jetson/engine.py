@@ -200,9 +200,7 @@ def trtexec(package, precision, rows):
         f"--memPoolSize=workspace:{FLAGS['workspace']} --timingCacheFile=timing.cache",
     ]
     if package.config["batch"] is None:
-        shapes = {"x": package.config["shape"]}
-        if width := package.schedule["modulation"].shape[-1]:
-            shapes["modulation"] = [width]
+        shapes = {name: shape for name, (_, shape) in package.inputs.items()}
         for flag, count in (("min", 1), ("opt", rows), ("max", rows)):
             said = ",".join(f"{k}:{'x'.join(map(str, [count, *s]))}" for k, s in shapes.items())
             words.append(f"--{flag}Shapes={said}")

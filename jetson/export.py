@@ -126,22 +126,32 @@ def write(run, folder, labels, batch, dynamic):
     fields = dict(run.config["network"])
     network = models.load(models.create(fields.pop("name"), **fields), run.params)
     (folder / "params.safetensors").write_bytes(save(run.params))
-    modulation = table(network, run.levels["times"], labels)
-    tables = {"labels": labels, "modulation": modulation}
-    if "hidden_times" in run.levels:  # for solvers of text that leave the sampling levels
-        tables["hidden"] = table(network, run.levels["hidden_times"], labels)
-    np.savez(folder / "schedule.npz", **tables, **run.levels)
+    np.savez(folder / "schedule.npz", labels=labels, **tables(run, network, labels), **run.levels)
     if run.tokenizer:
         run.tokenizer.save(folder / "tokenizer.json")
     batch = max(batch, 2) if dynamic else batch
-    dtype = torch.int64 if run.tokenizer else torch.float32
-    x = torch.zeros(batch, *run.config["shape"], dtype=dtype)
-    rows = torch.from_numpy(modulation[np.zeros(batch, int), 0])
+    package.seal(folder, run.config | {"batch": None if dynamic else batch})
+    inputs = {
+        name: torch.zeros(batch, *shape, dtype=getattr(torch, kind))
+        for name, (kind, shape) in package.Package(folder).inputs.items()
+    }
     for precision in ("fp32", "fp16"):
         network = models.halved(network) if precision == "fp16" else network
-        graph.to_onnx(network, x, rows, folder / f"denoiser_{precision}.onnx", dynamic)
-    package.seal(folder, run.config | {"batch": None if dynamic else batch})
+        graph.to_onnx(network, inputs, folder / f"denoiser_{precision}.onnx", dynamic)
+    package.seal(folder, package.config_of(folder))
     return checks.passed(run, folder)
+
+
+def tables(run, network, labels):
+    """{name: array} of what noise levels say to the network."""
+    from jetson import levels
+
+    if "process" in run.config:  # any level may be met, see levels.py
+        return levels.arrays(network.chain())
+    found = {"modulation": table(network, run.levels["times"], labels)}
+    if "hidden_times" in run.levels:  # for solvers of text that leave the sampling levels
+        found["hidden"] = table(network, run.levels["hidden_times"], labels)
+    return found
 
 
 def labels(run, classes):

@@ -111,9 +111,8 @@ def single(args, name):
 
 def told(package, steps):
     """Says which steps are taken if they are not even."""
-    most = len(package.schedule["times"]) - 1
-    rows, _ = draw.picked(package, steps)
-    if most % (len(rows) - 1):
+    most, count = len(package.schedule["times"]) - 1, draw.counted(package, steps)
+    if most % count and draw.limited(package):
         print(f"{steps} of the {most} steps exported, as even as these allow", file=sys.stderr)
 
 

@@ -51,10 +51,11 @@ def started(package, backend, precision):
 
 
 def trial(package):
-    """(x, modulation) of batch 1."""
-    text = package.config["kind"] == "text"
-    x = np.zeros((1, *package.config["shape"]), np.int64 if text else np.float32)
-    return x + 1 if text else x, package.modulation(0, package.schedule["labels"][:1])
+    """What a denoiser takes, of batch 1."""
+    fill, seen = {"int64": np.ones, "float32": np.zeros}, package.inputs
+    seen.pop("modulation", None)
+    x = [fill[kind]((1, *shape), kind) for kind, shape in seen.values()]
+    return *x, package.modulation(0, package.schedule["labels"][:1])
 
 
 def first_line(error):

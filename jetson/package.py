@@ -3,7 +3,7 @@
     config.json            the network's fields, the process, how to sample; SHA-256 of each file
     params.safetensors     every parameter, named and laid out as in Flax
     schedule.npz           each sampling step's noise level and what it says to the network
-    denoiser_fp32.onnx     the network's body: x, modulation -> out
+    denoiser_fp32.onnx     the network's body: x, modulation -> out; of candidates ids, probs, ...
     denoiser_fp16.onnx     the same, its inner parts in float16
     tokenizer.json         of text
 
@@ -14,7 +14,8 @@ and of what was asked for besides
                            model_jetson_config.json, what that takes
     model.trt              the same as a TensorRT engine for one kind of GPU (--tensorrt, engine.py)
 
-A denoiser is a function (x, modulation f32[B, M]) -> f32[B, ...] of NumPy arrays, any B.
+A denoiser is a function (x, modulation f32[B, M]) -> f32[B, ...] of NumPy arrays, any B; or of
+candidates (ids, probs, modulation).
 """
 
 import hashlib
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jetson import levels
 from jetson.files import write
 
 FORMAT = 1  # of the folder; grows when what an older program reads would mislead it
@@ -37,7 +39,8 @@ class Package:
     Attributes:
         config: config.json.
         schedule: schedule.npz: times, alpha, sigma, dalpha, dsigma f32[S + 1] from noise to data;
-            modulation f32[S + 1, K, M] for the classes labels i32[K], of which the last is "none".
+            modulation f32[S + 1, K, M] for the classes labels i32[K], of which the last is "none";
+            or, where levels differ by place, what any level says, see levels.py.
 
     Raises:
         FileNotFoundError: the folder is none; tells what is missing.
@@ -74,12 +77,35 @@ class Package:
         write(self.folder / name, data)
         seal(self.folder, self.config, self.config["files"] | {name: digest(self.folder / name)})
 
+    @property
+    def process(self):
+        """Which diffusion of text: "masked" or "sparse"."""
+        return self.config.get("process", {"name": "masked"})["name"]
+
+    @property
+    def inputs(self):
+        """{name: (NumPy's type, shape without the batch)} of what a denoiser takes, in order;
+        without a modulation where that is empty."""
+        config, table = self.config, self.schedule.get("modulation")
+        shape, kind = config["shape"], "int64" if config["kind"] == "text" else "float32"
+        named = {"x": (kind, [*shape])}
+        if slots := config.get("process", {}).get("candidates"):
+            named = {"ids": (kind, [*shape, slots]), "probs": ("float32", [*shape, slots])}
+        width = levels.width(self.schedule) if table is None else table.shape[-1]
+        return named | ({"modulation": ("float32", [width])} if width else {})
+
+    def said(self, t):
+        """f32[B, M] of any noise levels f32[B], of a network of candidates."""
+        return levels.said(self.schedule, self.config["network"].get("time_embedding"), t)
+
     def modulation(self, step, labels):
         """f32[B, M] of the noise level before `step`, for classes i32[B].
 
         Raises:
             ValueError: a class that was not exported.
         """
+        if "modulation" not in self.schedule:
+            return self.said(np.full(len(labels), self.schedule["times"][step]))
         known = self.schedule["labels"]
         column = np.searchsorted(known, labels)
         strange = np.setdiff1d(labels, known)
@@ -141,16 +167,16 @@ def digest(path):
     return found.hexdigest()
 
 
-def in_parts(run, size, x, modulation):
-    """run(x, modulation) of a batch that is fixed, as often as x and modulation [B, ...] take.
+def in_parts(run, size, *inputs):
+    """run(*inputs) of a batch that is fixed, as often as inputs [B, ...] take.
 
     The last batch is filled up with its last row; its outputs for those are dropped.
     """
     parts = []
-    for first in range(0, len(x), size):
-        count = min(size, len(x) - first)
+    for first in range(0, len(inputs[0]), size):
+        count = min(size, len(inputs[0]) - first)
         rows = first + np.minimum(np.arange(size), count - 1)
-        parts.append(run(x[rows], modulation[rows])[:count])
+        parts.append(run(*(array[rows] for array in inputs))[:count])
     return np.concatenate(parts)
 
 
@@ -182,9 +208,9 @@ def of_tensors(body, module):
     module.to(device)
 
     @torch.inference_mode()
-    def denoise(x, modulation):
-        x = torch.from_numpy(x).to(device)
-        return body(x, torch.from_numpy(modulation).to(device)).float().cpu().numpy()
+    def denoise(*inputs):
+        out = body(*(torch.from_numpy(array).to(device) for array in inputs))
+        return out.float().cpu().numpy()
 
     return denoise
 
@@ -208,14 +234,13 @@ def by_session(model):
     names = [i.name for i in session.get_inputs()]
     fixed = session.get_inputs()[0].shape[0]
 
-    def run(x, modulation):
-        inputs = {"x": x, "modulation": modulation}
-        (out,) = session.run(None, {name: inputs[name] for name in names})
+    def run(*inputs):
+        (out,) = session.run(None, dict(zip(names, inputs, strict=False)))  # no empty modulation
         return out.astype(np.float32)
 
     if not isinstance(fixed, int):
         return run
-    return lambda x, modulation: in_parts(run, fixed, x, modulation)
+    return lambda *inputs: in_parts(run, fixed, *inputs)
 
 
 def on_tensorrt(package, precision):

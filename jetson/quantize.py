@@ -59,7 +59,7 @@ def quantized(package, met):
 
     path = package.file("denoiser_fp32.onnx")
     graph = onnx.load(path).graph
-    names = {value.name for value in graph.input}
+    names = [value.name for value in graph.input]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / NAME
         logging.disable(logging.WARNING)  # it advises a pre-processing that the exporter has done
@@ -105,11 +105,11 @@ class Reader:
     @staticmethod
     def batches(met, batch, names):
         for state in met:
-            size = batch or len(state.x)
-            for first in range(0, len(state.x), size):
-                rows = np.minimum(np.arange(first, first + size), len(state.x) - 1)
-                inputs = {"x": state.x[rows], "modulation": state.modulation[rows]}
-                yield {name: inputs[name] for name in names}
+            count = len(state.inputs[0])
+            size = batch or count
+            for first in range(0, count, size):
+                rows = state.rows(np.minimum(np.arange(first, first + size), count - 1))
+                yield dict(zip(names, rows, strict=False))  # no empty modulation
 
     def get_next(self):
         return next(self.calls, None)

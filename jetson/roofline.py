@@ -5,7 +5,7 @@
 
 Of parameters those of the body alone: the noise level's way is a table (jetson/models), and of an
 embedding as many rows are read as there are tokens. No device reaches it; it is what a number of
-tokens a second is held against. Networks of convolutions are not counted here.
+tokens a second is held against. Networks of convolutions and bilateral ones are not counted here.
 """
 
 import json
@@ -31,14 +31,15 @@ class Work(NamedTuple):
 def work(package, precision="fp16"):
     """Work of a package.Package; None of a network that is not counted."""
     fields, shape = package.config["network"], package.config["shape"]
-    if fields["name"] not in ("dit", "transformer"):
+    if fields["name"] not in ("dit", "transformer", "candidates"):
         return None
-    text, width = fields["name"] == "transformer", fields["hidden_size"]
+    text, width = fields["name"] != "dit", fields["hidden_size"]
     tokens = shape[0] if text else math.prod(shape[:2]) // fields["patch_size"] ** 2
     read = sum(math.prod(dims) for name, dims in shapes(package) if in_body(name))
     read += fields["features"] * width if text and fields.get("tied") else 0
     out = shape[0] * fields["features"] if text else math.prod(shape)
-    embedded = tokens * width if text else 0
+    slots = package.config.get("process", {}).get("candidates", 1)
+    embedded = tokens * slots * width if text else 0
     size = {"fp32": 4, "fp16": 2, "int8": 1}[precision]
     flop = 2 * read * tokens + 4 * tokens**2 * width * fields["depth"]
     return Work(read, size * read, size * (embedded + 2 * out), flop)

@@ -15,8 +15,8 @@ class Session:
     """An engine, and its tensors on the GPU, which it is bound to once.
 
     Attributes:
-        tensors: {"x", "modulation" if it has any effect, "out"}: torch's, of `rows` rows. They stay
-            where they are, so that a CUDA graph may be captured of `enqueue`.
+        tensors: {those of package.Package.inputs, "out"}: torch's, of `rows` rows. They stay where
+            they are, so that a CUDA graph may be captured of `enqueue`.
         rows: of the largest batch; of each, where the graph's batch is fixed.
     """
 
@@ -62,17 +62,15 @@ def denoiser(package, precision, batch=None, say=print):
         with torch.cuda.stream(stream):
             if session.free:
                 session.resize(count)
-            for name, array in zip(("x", "modulation"), arrays, strict=True):
-                if name in session.tensors:
-                    session.tensors[name][:count].copy_(torch.from_numpy(array))
+            for name, array in zip(package.inputs, arrays, strict=False):  # no empty modulation
+                session.tensors[name][:count].copy_(torch.from_numpy(array))
             session.enqueue(stream)
             out = session.tensors["out"][:count].to("cpu", torch.float32, copy=True)
         stream.synchronize()
         return out.numpy()
 
-    def denoise(x, modulation):
-        return in_parts(
-            run, min(session.rows, len(x)) if session.free else session.rows, x, modulation
-        )
+    def denoise(*inputs):
+        rows = min(session.rows, len(inputs[0])) if session.free else session.rows
+        return in_parts(run, rows, *inputs)
 
     return denoise

@@ -14,27 +14,30 @@ ROWS = 4  # samples that are drawn to compare by
 
 
 class State(NamedTuple):
-    """One call of a denoiser: x f32[B, H, W, C] or i64[B, L], modulation f32[B, M], and out."""
+    """One call of a denoiser: its inputs, such as (x, modulation), and what came out."""
 
-    x: np.ndarray
-    modulation: np.ndarray
+    inputs: tuple
     out: np.ndarray
+
+    def rows(self, which):
+        """The inputs of some rows."""
+        return tuple(array[which] for array in self.inputs)
 
 
 def visited(package, backend, *, seed=0, rows=ROWS):
     """[State] of `rows` samples from noise to data, by the float32 network of a backend."""
     denoise, met = package.denoiser(backend, "fp32"), []
 
-    def recorded(x, modulation):
-        out = denoise(x, modulation)
-        met.append(State(x.copy(), modulation.copy(), out.copy()))
+    def recorded(*inputs):
+        out = denoise(*inputs)
+        met.append(State(tuple(array.copy() for array in inputs), out.copy()))
         return out
 
     index = np.arange(rows)
     if package.config["kind"] == "text":
-        draw.tokens(
-            package, recorded, index, blank(package.config, rows), seed=seed, solver="ancestral"
-        )
+        solver = "ancestral" if package.process == "masked" else None
+        known = blank(package.config, rows)
+        draw.tokens(package, recorded, index, known, seed=seed, solver=solver)
     else:
         known = package.schedule["labels"]
         labels = np.resize(known[:-1] if len(known) > 1 else known, rows)
@@ -51,7 +54,7 @@ def blank(config, rows):
 
 def relative(states, denoise):
     """The largest relative L2 error of a denoiser over states [State]; NaN where it gives none."""
-    errors = [distance(denoise(s.x, s.modulation), s.out) for s in states]
+    errors = [distance(denoise(*s.inputs), s.out) for s in states]
     return float(np.max(errors))
 
 
@@ -62,5 +65,5 @@ def distance(ours, theirs):
 
 def same_choice(states, denoise):
     """The share of places of text where a denoiser's likeliest token is that of the states."""
-    hits = [denoise(s.x, s.modulation).argmax(-1) == s.out.argmax(-1) for s in states]
+    hits = [denoise(*s.inputs).argmax(-1) == s.out.argmax(-1) for s in states]
     return float(np.mean(hits))

@@ -15,7 +15,7 @@ import torch
 
 from jetson import package as packages
 from jetson import states
-from jetson.graph import INPUTS, Body
+from jetson.graph import Body
 
 NAME, CONFIG = "model_jetson.pt", "model_jetson_config.json"
 SAME = 1e-3  # the most that a trace may be off the network that it was made of, relative L2
@@ -31,8 +31,8 @@ def add(package):
     network = packages.network(package, "fp16")
     half = packages.of_tensors(network.body, network)
     met = states.visited(package, "torch")
-    data = traced(network, met[0])
-    same = [states.State(s.x, s.modulation, half(s.x, s.modulation)) for s in met]
+    data = traced(network, met[0].inputs[: len(package.inputs)])
+    same = [states.State(s.inputs, half(*s.inputs)) for s in met]
     denoise = of_bytes(data, package)
     for what, found, most in (
         ("the network itself", states.relative(same, denoise), SAME),
@@ -48,11 +48,10 @@ def add(package):
     return NAME, f"float16; relative L2 off float32 by at most {found:.1e}"
 
 
-def traced(network, state):
-    """A trace of a network's body as bytes; it runs any batch, on any device."""
+def traced(network, inputs):
+    """A trace of a network's body as bytes, of arrays that it takes; it runs any batch, on any
+    device."""
     device = next(network.parameters()).device
-    width = state.modulation.shape[-1]
-    inputs = (state.x, state.modulation)[: 2 if width else 1]
     inputs = tuple(torch.from_numpy(a).to(device) for a in inputs)
     out = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
@@ -65,13 +64,11 @@ def traced(network, state):
 
 def described(package):
     """What model_jetson.pt takes and gives, for who has that file alone."""
-    config, width = package.config, package.schedule["modulation"].shape[-1]
-    kind = "int64" if config["kind"] == "text" else "float32"
-    inputs = {"x": [kind, ["B", *config["shape"]]], "modulation": ["float32", ["B", width]]}
+    config = package.config
     about = {
         "precision": "float16",
         "torch": torch.__version__,
-        "inputs": {name: inputs[name] for name in INPUTS[: 2 if width else 1]},
+        "inputs": {name: [kind, ["B", *shape]] for name, (kind, shape) in package.inputs.items()},
         "modulation": "schedule.npz has it for each step and class",
     }
     kept = ("run", "kind", "shape", "num_classes", "network")
@@ -90,6 +87,5 @@ def of_bytes(data, package):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         module = torch.jit.load(io.BytesIO(data), map_location=device)
-    alone = not package.schedule["modulation"].shape[-1]
-    body = (lambda x, modulation: module(x)) if alone else module
-    return packages.of_tensors(body, module)
+    count = len(package.inputs)
+    return packages.of_tensors(lambda *inputs: module(*inputs[:count]), module)

@@ -3,8 +3,9 @@
 Each is cut in two where the noise level enters:
 
     modulation(t f32[B], label i64[B] or None) -> f32[B, M]     what t and the class say
-    body(x, modulation)                        -> out           the rest
+    body(*x, modulation)                       -> out           the rest
 
+where x is two arrays, ids and probs, of networks of candidates: `inputs` has the names.
 A sampler visits few noise levels, so the first half is a table made ahead of time, and what runs on
 the device neither sees t nor holds a third of the weights. M is 0 where the level has no effect.
 """
@@ -14,9 +15,12 @@ import inspect
 import torch
 
 from jetson import convert
-from jetson.models import dit, transformer, unet
+from jetson.models import bilateral, dit, transformer, unet
 
-NETWORKS = {"dit": dit.DiT, "unet": unet.UNet, "transformer": transformer.Transformer}
+NETWORKS = {
+    "dit": dit.DiT, "unet": unet.UNet, "transformer": transformer.Transformer,
+    "candidates": bilateral.Candidates, "bilateral": bilateral.Bilateral,
+}  # fmt: skip
 
 
 def create(name, **fields):
@@ -27,7 +31,7 @@ def create(name, **fields):
     """
     if name not in NETWORKS:
         raise ValueError(f"no network {name!r} in torch; there are {', '.join(NETWORKS)}")
-    known = inspect.signature(NETWORKS[name]).parameters
+    known = fields_of(name)
     strange = [field for field in fields if field not in known]
     lacking = [k for k, p in known.items() if p.default is p.empty and k not in fields]
     if strange or lacking:
@@ -36,6 +40,15 @@ def create(name, **fields):
             f"got {', '.join(strange) or 'all but ' + ', '.join(lacking)}"
         )
     return NETWORKS[name](**fields).eval()
+
+
+def fields_of(name):
+    """{field: inspect.Parameter} of a network, those that it hands on to its parent included."""
+    out = {}
+    for part in reversed(NETWORKS[name].__mro__):
+        if part.__module__.startswith(__name__) and "__init__" in vars(part):
+            out |= inspect.signature(part).parameters
+    return {k: p for k, p in out.items() if p.kind is not p.VAR_KEYWORD}
 
 
 def load(network, params):

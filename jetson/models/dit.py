@@ -49,6 +49,8 @@ class DiT(nn.Module):
     shape: (H, W, C) of an image.
     """
 
+    inputs = ("x",)
+
     def __init__(
         self, shape, hidden_size, depth, num_heads, patch_size, mlp_ratio=4.0, num_classes=0,
         qk_norm=False,

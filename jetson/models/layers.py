@@ -53,6 +53,13 @@ class Condition(nn.Module):
         if num_classes:
             self.label = nn.Embedding(num_classes + 1, width)
 
+    def chain(self):
+        """[(kernel [in, out], bias [out])] with silu between, behind waves of t f32[B, time_width],
+        t f32[B, 1] itself, or the one-hot number of its bucket; classes are left out."""
+        if self.embedding == "table":
+            return [(self.time.weight, torch.zeros(self.time.embedding_dim))]
+        return [(part.weight.T, part.bias) for part in (self.time_in, self.time_out)]
+
     def forward(self, t, label=None):
         """No label is the class "none"."""
         if self.embedding == "table":
@@ -91,7 +98,8 @@ class Attention(nn.Module):
         self.q_norm, self.k_norm = norm(), norm()
 
     def forward(self, x, turn=None, bias=None):
-        """turn: (cos, sin), see `rotation`; bias: added to the logits [B, heads, L, L]."""
+        """turn: (cos, sin), see `rotation`; bias: added to the logits [B, heads, L, L], which are
+        of its type then if that is the finer one."""
         length, width = x.shape[1:]
         q, k, v = (p.reshape(-1, length, self.heads, self.size) for p in self.qkv(x).chunk(3, -1))
         q, k = self.q_norm(q).transpose(1, 2), self.k_norm(k).transpose(1, 2)
@@ -99,7 +107,7 @@ class Attention(nn.Module):
             q, k = rotate(q, *turn), rotate(k, *turn)
         logits = (q * self.size**-0.5) @ k.transpose(2, 3)
         logits = logits if bias is None else logits + bias
-        y = logits.softmax(-1) @ v.transpose(1, 2)
+        y = logits.softmax(-1).to(v.dtype) @ v.transpose(1, 2)
         return self.out(y.transpose(1, 2).reshape(-1, length, width))
 
 

@@ -41,6 +41,7 @@ class Transformer(nn.Module):
     """
 
     steps = layers
+    inputs = ("x",)
 
     def __init__(
         self, features, hidden_size, depth, num_heads, d_ff, vocab_size, max_seq_len,
@@ -49,8 +50,8 @@ class Transformer(nn.Module):
     ):  # fmt: skip
         super().__init__()
         d, length = hidden_size, max_seq_len
-        self.features, self.depth, self.conditioning, self.pad_id = (
-            features, depth, conditioning, pad_id,
+        self.features, self.width, self.depth, self.conditioning, self.pad_id = (
+            features, d, depth, conditioning, pad_id,
         )  # fmt: skip
         if conditioning != "none":
             self.condition = layers.Condition(
@@ -102,25 +103,61 @@ class Transformer(nn.Module):
         c = F.silu(c)
         return torch.cat([part(c) for part in self.modulators()], -1)
 
+    def chain(self):
+        """[(kernel [in, out], bias [out])] that make the modulation of what `Condition` makes of
+        the noise level first, with silu between two of them. Of text without classes."""
+        if self.conditioning == "none":
+            return []
+        if self.conditioning == "add":
+            return self.condition.chain()
+        kernels, biases = zip(*((p.weight.T, p.bias) for p in self.modulators()), strict=True)
+        return [*self.condition.chain(), (torch.cat(kernels, -1), torch.cat(biases))]
+
     def body(self, x, modulation=None):
         h = self.embed(x)
-        dtype = h.dtype
+        away = None if self.pad_id is None else x == self.pad_id
+        parts = self.parts(modulation, h.dtype)
+        return self.head(self.deep(self.placed(h, parts), parts, away), parts)
+
+    def parts(self, modulation, dtype):
+        """The modulation, a width at a time; [] where the noise level has no effect."""
+        if self.conditioning == "none":
+            return []
+        modulation = modulation.to(dtype)
+        return modulation.chunk(modulation.shape[-1] // self.width, -1)
+
+    def placed(self, h, parts):
+        """h [B, L, D], or of slots [B, L, K, D], told where it stands, and the noise level if that
+        is added."""
+        of_slots = lambda v: v if h.ndim == 3 else v[..., None, :]
         if self.waves is not None:
-            h = h + self.waves.to(dtype)
+            h = h + of_slots(self.waves.to(h.dtype))
         if self.learned:
-            h = h + self.place
+            h = h + of_slots(self.place)
         if self.conditioning == "add":
-            h = h + modulation.to(dtype)[:, None]
+            h = h + of_slots(parts[0][:, None])
+        return h
+
+    def deep(self, h, parts, away=None, bias=None):
+        """The blocks on h [B, N, D]. away: bool[B, N], what nobody sees. bias: f32, added to the
+        logits of attention [B, heads, N, N]."""
         turn = None if self.cos is None else (self.cos, self.sin)
-        bias = None if self.slopes is None else self.slopes.to(dtype)
-        if self.pad_id is not None:
-            away = (x == self.pad_id).to(dtype)[:, None, None] * layers.HIDE
-            bias = away if bias is None else bias + away
+        bias = bias if self.slopes is None else self.slopes.to(h.dtype)
+        if away is not None:
+            hidden = away.to(h.dtype)[:, None, None] * layers.HIDE
+            bias = hidden if bias is None else bias + hidden
         adaptive = self.conditioning == "adaln"
-        parts = modulation.to(dtype).chunk(6 * self.depth + 2, -1) if adaptive else []
         for i, block in enumerate(self.blocks()):
             h = block(h, parts[6 * i : 6 * i + 6] if adaptive else None, turn, bias)
-        h = self.steps.modulate(h, *parts[-2:]) if adaptive else self.out_norm(h)
+        return h
+
+    def head(self, h, parts):
+        """Logits, from the last norm on."""
+        if self.conditioning == "adaln":
+            shift, scale = parts[6 * self.depth : 6 * self.depth + 2]
+            h = self.steps.modulate(h, shift, scale)
+        else:
+            h = self.out_norm(h)
         tied = not hasattr(self, "out_kernel")
         kernel = self.embed.weight.T[:, : self.features] if tied else self.out_kernel
         return h @ kernel + self.out_bias

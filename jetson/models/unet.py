@@ -54,6 +54,8 @@ class UNet(nn.Module):
     shape: (H, W, C) of an image.
     """
 
+    inputs = ("x",)
+
     def __init__(
         self, shape, width, multipliers, num_res_blocks=2, attention_sides=(), groups=32,
         num_classes=0,

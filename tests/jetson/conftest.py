@@ -1,5 +1,7 @@
 """Small runs with parameters at random, saved as a train script saves them."""
 
+import contextlib
+import types
 from typing import Any, NamedTuple
 
 import jax
@@ -56,11 +58,41 @@ def image_run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def text_run(tmp_path_factory):
-    """Masked text in rows of 4 to 10 words, which end in padding."""
+    """Masked text."""
+    return of_text(tmp_path_factory.mktemp("text"))
+
+
+SPARSE = {  # (model, process) of sparse text
+    "candidates": ({}, dict(spread=0.6, shift=5.0)),
+    "bilateral": (dict(name="bilateral", time_embedding="mlp"), dict(schedule="cosine")),
+    "slots": (dict(name="bilateral", full=True, positions="learned"), dict(spread=0.8)),
+}
+
+
+@pytest.fixture(scope="session")
+def sparse_runs(tmp_path_factory):
+    """{key of SPARSE: run}: clocks of their own and one clock, over all kinds of candidates."""
+    process = dict(name="sparse", candidates=3)
+    return {
+        name: of_text(tmp_path_factory.mktemp(name), model, process | own)
+        for name, (model, own) in SPARSE.items()
+    }
+
+
+@pytest.fixture
+def text_with(tmp_path):
+    """text_with(model, process) -> a run of text of such fields."""
+    return lambda *fields: of_text(tmp_path, *fields)
+
+
+def of_text(folder, model=None, process=None):
+    """A run of text in rows of 4 to 10 words, which end in padding."""
     c, words = text.get_config(), tokenizer.train_words(WORDS)
-    c.model.update(hidden_size=16, depth=1, num_heads=2, d_ff=24, dtype="bfloat16")
+    with c.unlocked():
+        c.model.update(hidden_size=16, depth=1, num_heads=2, d_ff=24, dtype="bfloat16")
+        c.model.update(model or {})
+        c.process.update(process or {})
     c.max_seq_len, c.sampler.denoise_timesteps = 10, 12
-    folder = tmp_path_factory.mktemp("text")
     words.save(folder / "tokenizer.json")
     lengths = np.linspace(4, 10, 101).astype(int).tolist()
     facts = {"tokenizer": words.hash, "rows": {"begin": True, "lengths": lengths}}
@@ -82,6 +114,41 @@ def exported(image_run, text_run, tmp_path_factory):
         export.write(run, folder, wanted, 2, dynamic)
         out[kind] = run, folder
     return out
+
+
+@pytest.fixture(scope="session")
+def sparse_exports(sparse_runs, tmp_path_factory):
+    """{key of SPARSE: (run, folder)}; that of "bilateral" is of a fixed batch."""
+    from jetson import export
+    from jetson.trained import trained
+
+    out = {}
+    for name, source in sparse_runs.items():
+        run, folder = trained(source), tmp_path_factory.mktemp(name)
+        export.write(run, folder, export.labels(run, "all"), 2, name != "bilateral")
+        out[name] = run, folder
+    return out
+
+
+ORIN = {"gpu": "Orin", "capability": "8.7", "multiprocessors": 8}
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """A machine with a GPU and TensorRT 10.3, as far as can be seen from Python."""
+    import torch
+
+    from jetson import engine, session
+    from tests.jetson import fake_tensorrt
+
+    stream = types.SimpleNamespace(cuda_stream=7, synchronize=lambda: None)
+    machine = ORIN | {"tensorrt": fake_tensorrt.__version__}
+    monkeypatch.setattr(engine, "here", lambda: (fake_tensorrt, machine))
+    monkeypatch.setattr(session, "DEVICE", "cpu")
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda s: contextlib.nullcontext())
+    fake_tensorrt.calls.clear()
+    return machine
 
 
 @pytest.fixture(scope="session", autouse=True)

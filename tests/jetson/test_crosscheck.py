@@ -26,7 +26,8 @@ def test_probes_are_what_the_exported_graph_takes(exported, kind):
     package = Package(folder)
     ours = package.denoiser("onnxruntime")
     for i, x, t, label in crosscheck.probes(run, package):
-        assert checks.largest(ours(x, package.modulation(i, label)), run.apply(x, t, label)) <= 5e-5
+        said = ours(*x, package.modulation(i, label))
+        assert checks.largest(said, run.apply(*x, t, label)) <= 5e-5
 
 
 def test_both_graphs_say_the_same(process, exported, image_run):

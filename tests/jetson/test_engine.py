@@ -4,11 +4,9 @@ TensorRT is a stand-in here (fake_tensorrt.py says what that shows), but for the
 run where it is installed.
 """
 
-import contextlib
 import json
 import shutil
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -18,24 +16,9 @@ for module in ("torch", "onnx", "onnxruntime", "onnxscript"):
 
 import torch  # noqa: E402
 
-from jetson import engine, session, states  # noqa: E402
+from jetson import engine, states  # noqa: E402
 from jetson.package import Package  # noqa: E402
 from tests.jetson import fake_tensorrt  # noqa: E402
-
-ORIN = {"gpu": "Orin", "capability": "8.7", "multiprocessors": 8}
-
-
-@pytest.fixture
-def device(monkeypatch):
-    """A machine with a GPU and TensorRT 10.3, as far as can be seen from Python."""
-    stream = types.SimpleNamespace(cuda_stream=7, synchronize=lambda: None)
-    machine = ORIN | {"tensorrt": fake_tensorrt.__version__}
-    monkeypatch.setattr(engine, "here", lambda: (fake_tensorrt, machine))
-    monkeypatch.setattr(session, "DEVICE", "cpu")
-    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda s: contextlib.nullcontext())
-    fake_tensorrt.calls.clear()
-    return machine
 
 
 @pytest.fixture
@@ -53,9 +36,9 @@ def test_what_is_bound_is_what_comes_out(device, folders, kind, precision, most)
     met = states.visited(package, "torch")
     denoise = package.denoiser("trt", precision)
     assert states.relative(met, denoise) <= most
-    x, modulation, out = (np.concatenate([a] * 5) for a in met[1])  # 20 rows: more than it takes
-    for count in (1, 3, 20):
-        found = denoise(x[:count], modulation[:count])
+    *inputs, out = (np.concatenate([a] * 5) for a in (*met[1].inputs, met[1].out))
+    for count in (1, 3, 20):  # more than it takes
+        found = denoise(*(a[:count] for a in inputs))
         assert states.distance(found, out[:count]) <= most and len(found) == count
 
 

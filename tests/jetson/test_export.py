@@ -25,12 +25,12 @@ def test_every_backend_says_what_flax_says(exported, kind):
     assert files == FILES | ({"tokenizer.json"} if kind == "text" else set())
     tried = checks.probes(run, package)
     assert len({t for t, *_ in tried}) >= 6
-    for t, x, modulation, theirs in tried:
+    for t, inputs, theirs in tried:
         assert theirs.std() > 0.05
         for backend in ("torch", "onnxruntime"):
-            ours = package.denoiser(backend)(x, modulation)
+            ours = package.denoiser(backend)(*inputs)
             assert np.abs(ours - theirs).max() <= 5e-5 * max(1, np.abs(theirs).max()), (backend, t)
-        ours = package.denoiser("onnxruntime", "fp16")(x, modulation)
+        ours = package.denoiser("onnxruntime", "fp16")(*inputs)
         assert 1e-6 < np.linalg.norm(ours - theirs) <= 3e-3 * np.linalg.norm(theirs)
 
 

@@ -9,7 +9,8 @@ import models
 
 torch = pytest.importorskip("torch", reason="the runtime's networks are torch's")
 
-from jetson import convert  # noqa: E402
+from diffusion.sparse import Beliefs  # noqa: E402
+from jetson import convert, levels  # noqa: E402
 from jetson import models as mirror  # noqa: E402
 
 T = jnp.array([0.003, 0.4, 1.0])
@@ -96,6 +97,56 @@ def test_padding_is_seen_by_nobody(positions):
     compare("transformer", fields, x, {"mask": x != PAD}, dict(pad_id=PAD))
 
 
+OF_CANDIDATES = {
+    "mean": ("transformer", {}),
+    "mean, added": ("transformer", dict(positions="alibi", conditioning="add", scan_layers=True)),
+    "within, then between": ("bilateral", dict(positions="learned")),
+    "bilateral alone": ("bilateral", dict(conditioning="none", tied=True)),
+    "all slots": ("bilateral", dict(positions="sincos", full=True)),
+    "all slots, added": (
+        "bilateral", dict(positions="learned", full=True, conditioning="add", time_embedding="mlp"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name, fields", OF_CANDIDATES.values(), ids=OF_CANDIDATES)
+def test_networks_of_candidates_are_flaxs(name, fields):
+    """Whole and in half, with places that are padding, ids that come twice, and shares of 0."""
+    rng, fields = np.random.default_rng(0), TEXT | fields
+    ids, probs = rng.integers(1, V, (3, L, 4)), rng.dirichlet(np.ones(4), (3, L))
+    ids[0, L - 3 :], ids[1, 0, 1], ids[:, 2, 0] = PAD, ids[1, 0, 0], PAD
+    probs[2, :, 0] = 0.0
+    x = Beliefs(jnp.asarray(ids, jnp.int32), jnp.asarray(probs, jnp.float32))
+    model, cond = models.create(name, **fields), {"mask": (x.ids != PAD).any(-1)}
+    params = filled(model, x, T, cond)
+    ours = np.asarray(jax.jit(model.apply)(params, x, T, cond))
+    fields.pop("scan_layers", None)
+    mine = {"transformer": "candidates"}.get(name, name)
+    network = mirror.load(mirror.create(mine, **fields, pad_id=PAD), convert.flat(params))
+    given = torch.tensor(ids), torch.tensor(probs).float(), torch.tensor(np.array(T))
+    with torch.no_grad():
+        theirs, half = network(*given).numpy(), mirror.halved(network)(*given).float().numpy()
+    assert ours.std() > 0.05 and np.abs(ours - theirs).max() <= 5e-5
+    assert 1e-5 < np.linalg.norm(ours - half) <= 3e-3 * np.linalg.norm(ours)
+
+
+@pytest.mark.parametrize("embedding", levels.FEATURES)
+@pytest.mark.parametrize("conditioning", ["adaln", "add", "none"])
+@pytest.mark.parametrize("name", ["candidates", "bilateral"])
+def test_what_any_noise_level_says_is_known_without_torch(name, conditioning, embedding):
+    torch.manual_seed(0)
+    network = mirror.create(name, **TEXT, conditioning=conditioning, time_embedding=embedding)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.add_(torch.randn(p.shape) * 0.2)
+    t = np.linspace(0, 1, 40, dtype=np.float32)
+    theirs = network.modulation(torch.tensor(t)).detach().numpy()
+    kept = levels.arrays(network.chain())
+    ours = levels.said(kept, embedding, t)
+    assert ours.shape == theirs.shape == (40, levels.width(kept)) and ours.dtype == np.float32
+    assert np.abs(ours - theirs).max(initial=0) <= 5e-5
+
+
 @pytest.mark.parametrize("stacked", [False, True])
 @pytest.mark.parametrize("name, fields", [("dit", DIT), ("transformer", TEXT)])
 def test_parameters_come_back_as_they_went(name, fields, stacked):
@@ -122,13 +173,26 @@ def test_a_field_that_torch_does_not_know_is_named():
         mirror.create("dit", **DIT, shape=(8, 8, 1), colour="red")
     with pytest.raises(ValueError, match="got all but shape"):
         mirror.create("dit", **DIT)
-    with pytest.raises(ValueError, match="no network 'bilateral' in torch; there are dit, unet"):
-        mirror.create("bilateral")
+    with pytest.raises(
+        ValueError, match="no network 'llama' in torch; there are dit, unet, transf"
+    ):
+        mirror.create("llama")
+    with pytest.raises(ValueError, match="bilateral wants features, .*, full; got causal"):
+        mirror.create("bilateral", **TEXT, causal=True)
 
 
-@pytest.mark.parametrize("name, extra", [("dit", DIT), ("unet", UNET), ("transformer", TEXT)])
+@pytest.mark.parametrize(
+    "name, extra",
+    [
+        ("dit", DIT),
+        ("unet", UNET),
+        ("transformer", TEXT),
+        ("candidates", TEXT),
+        ("bilateral", TEXT),
+    ],
+)
 def test_half_a_network_keeps_the_way_of_the_noise_level_in_full(name, extra):
-    fields = extra | ({} if name == "transformer" else dict(shape=(8, 8, 1)))
+    fields = extra | ({} if extra is TEXT else dict(shape=(8, 8, 1)))
     network = mirror.create(name, **fields)
     before = network.modulation(torch.tensor([0.3, 0.9]))
     mirror.halved(network)

@@ -77,7 +77,7 @@ def test_scales_cover_what_the_samples_held(folder):
     ]
     assert len(scales) >= 3 and all(1e-4 < 127 * s < 100 for s in scales)
     if package.config["kind"] == "images":  # the first product is of the pixels themselves
-        most = max(np.abs(s.x).max() for s in met)
+        most = max(np.abs(s.inputs[0]).max() for s in met)
         assert any(abs(127 * s - most) <= 2 * s for s in scales)
 
 
@@ -107,8 +107,8 @@ def test_one_that_says_something_else_is_not_kept(folder, script, monkeypatch, l
 
 
 def test_calls_are_of_the_graphs_batch(exported):
-    state = states.State(np.arange(5.0)[:, None], np.zeros((5, 2)), None)
-    reader = quantize.Reader([state], 2, {"x"})
+    state = states.State((np.arange(5.0)[:, None], np.zeros((5, 2))), None)
+    reader = quantize.Reader([state], 2, ["x"])
     rows = []
     while (inputs := reader.get_next()) is not None:
         assert set(inputs) == {"x"}

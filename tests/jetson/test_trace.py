@@ -27,7 +27,7 @@ def test_a_trace_is_the_network_in_float16_at_any_batch(folder, script):
     traced, eager = (opened.denoiser(name, "fp16") for name in ("torchscript", "torch"))
     for state in states.visited(opened, "torch", seed=5, rows=3)[::2]:
         for count in (1, 3):
-            a, b = (f(state.x[:count], state.modulation[:count]) for f in (traced, eager))
+            a, b = (f(*state.rows(slice(count))) for f in (traced, eager))
             assert states.distance(a, b) <= 1e-3
         assert 1e-6 < states.distance(a, state.out[:count]) <= 5e-3, "float16 is not float32"
 
@@ -51,7 +51,7 @@ def test_a_trace_that_says_something_else_is_not_kept(folder, monkeypatch):
     with torch.no_grad():
         other.blocks_0.attention.out.weight.mul_(1.5)
     whole = trace.traced
-    monkeypatch.setattr(trace, "traced", lambda network, state: whole(other, state))
+    monkeypatch.setattr(trace, "traced", lambda network, inputs: whole(other, inputs))
     with pytest.raises(ValueError, match="model_jetson.pt: .* against the network itself; at most"):
         trace.add(opened)
     assert set(folder.iterdir()) == before
@@ -69,10 +69,9 @@ def test_a_network_without_noise_levels_is_called_with_x_alone(exported):
     opened = Package(exported["text"][1])
     fields = dict(opened.config["network"], conditioning="none")
     network = models.halved(models.create(fields.pop("name"), **fields))
-    x = np.full((2, 10), 7)
-    state = states.State(x, np.zeros((2, 0), np.float32), None)
+    x, nothing = np.full((2, 10), 7), np.zeros((2, 0), np.float32)
     opened.schedule["modulation"] = np.zeros((1, 1, 0), np.float32)
-    found = trace.of_bytes(trace.traced(network, state), opened)(x, state.modulation)
+    found = trace.of_bytes(trace.traced(network, (x,)), opened)(x, nothing)
     with torch.no_grad():
         wanted = network.body(torch.from_numpy(x)).float().numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-3)
