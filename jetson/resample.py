@@ -43,8 +43,10 @@ def tokens(package, denoise, keys, known, steps, own, keepers, allowed=None):
         t, s, again = levels(t, s, number)
         if again is not None:
             ids = np.where(again[..., None], noise(threefry.fold(keys_step, 1), shape, size), ids)
-        keys_token, keys_back = threefry.split(keys_step)
         moved = np.broadcast_to(s < t, known.shape)
+        if not moved.any():  # those whose turn it is are given
+            continue
+        keys_token, keys_back = threefry.split(keys_step)
         logits = ask(ids, t, moved)
         u = threefry.uniform(keys_token, known.shape[1:])[moved]
         last = np.broadcast_to(s == 0.0, known.shape)[moved]
