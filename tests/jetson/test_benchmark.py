@@ -106,22 +106,26 @@ def test_a_device_is_recognised_with_its_mode(tmp_path, mode, name):
 
 
 def test_work_is_what_torch_counts():
-    """On networks of both kinds; torch's own counter leaves out what is no product of matrices."""
+    """On networks of all kinds; torch's own counter leaves out what is no product of matrices."""
     torch = pytest.importorskip("torch", reason="torch counts")
     from torch.utils.flop_counter import FlopCounterMode
 
     from jetson import convert, models
 
     sizes = dict(hidden_size=32, depth=2, num_heads=2)
-    for name, fields, x in (
+    text, ids = (
+        dict(features=50, vocab_size=50, max_seq_len=10, d_ff=48),
+        torch.ones(1, 10, 3).long(),
+    )
+    for name, fields, *x in (
         ("dit", dict(shape=(8, 8, 1), patch_size=2), torch.zeros(1, 8, 8, 1)),
-        ("transformer", dict(features=50, vocab_size=50, max_seq_len=10, d_ff=48),
-         torch.zeros(1, 10, dtype=torch.long)),
+        ("transformer", text, ids[..., 0]),
+        ("candidates", text, ids, torch.ones(1, 10, 3)),
     ):  # fmt: skip
         network = models.create(name, **sizes, **fields)
         modulation = network.modulation(torch.ones(1)).detach()
         with torch.no_grad(), FlopCounterMode(display=False) as counted:
-            network.body(x, modulation)
+            network.body(*x, modulation)
         flat = convert.to_flax(network)
         read = sum(a.size for key, a in flat.items() if roofline.in_body(key))
         tokens = 16 if name == "dit" else 10
