@@ -258,7 +258,7 @@ def made(sizes):
     levels = {"alpha": 1 - times, "sigma": times, "dalpha": -times, "dsigma": times}
     config = {"mask_id": MASK, "pad_id": PAD, "shape": (length,), "sampler": {}}
     schedule = levels | {"times": times, "modulation": modulation}
-    return SimpleNamespace(config=config, schedule=schedule), network
+    return SimpleNamespace(process="masked", config=config, schedule=schedule), network
 
 
 if __name__ == "__main__":
