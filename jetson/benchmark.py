@@ -8,22 +8,15 @@ all of its steps, the drawing of tokens or noise included. LOAD_DIR/benchmark ha
 """
 
 import multiprocessing
-import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 
-import numpy as np
-
-from data.tokenizer import BOS
 from jetson import device, draw, prompts, report, roofline
-from jetson.opening import opened, started
+from jetson.measure import measure
 from jetson.package import BACKENDS, PRECISIONS
-from jetson.power import Meter
 
-LEAST = 5  # generations that are timed, for each number of steps
+KNOBS = {"text": tuple(draw.KNOBS), "images": ("solver",)}  # of a generation; None: the config's
 USUAL = (10, 25)  # steps, besides all that were exported
-GPUS = {"CUDAExecutionProvider", "TensorrtExecutionProvider"}  # of onnxruntime
 
 
 def run(package, args):
@@ -36,6 +29,7 @@ def run(package, args):
     facts = device.described()
     limits = device.limits(facts, args.device)
     counts, n = steps(package, args.num_steps), args.num_samples or 1
+    knobs = {name: getattr(args, name) for name in KNOBS[package.config["kind"]]}
     lengths(package, args.seq_length)
     gigabytes, gigaflops = device.measured(min(args.seconds, 0.5))
     facts |= {"cpu GB/s": gigabytes, "cpu GFLOP/s": gigaflops}
@@ -46,7 +40,7 @@ def run(package, args):
     rows, absent = [], {}
     for backend in [args.backend] if args.backend else BACKENDS:
         for precision in [args.precision] if args.precision else there:
-            asked = (package.folder, backend, precision, counts, n, args.seconds)
+            asked = (package.folder, backend, precision, counts, n, args.seconds, knobs)
             try:
                 found = apart(measure, *asked)
             except RuntimeError as why:
@@ -109,89 +103,6 @@ def apart(work, *args):
         except Exception as error:
             line = str(error).strip().splitlines() or [type(error).__name__]
             raise RuntimeError(line[0]) from None
-
-
-def measure(folder, backend, precision, counts, n, seconds):
-    """[row] for each number of steps, see report.COLUMNS; times in ms, of n samples at once."""
-    package = opened(folder)
-    network = started(package, backend, precision)
-    text, spent, calls = package.config["kind"] == "text", [], []
-
-    def denoise(*inputs):
-        start = time.perf_counter()
-        out = network(*inputs)
-        spent.append(time.perf_counter() - start)
-        calls.append(len(inputs[0]))
-        return out
-
-    rows = []
-    for count in counts:
-        generate = text_generation if text else image_generation
-        once = lambda seed, count=count, generate=generate: generate(
-            package, denoise, n, count, seed
-        )
-        once(0)  # what is prepared at the first call
-        spent.clear(), calls.clear()
-        taken = []
-        with Meter() as meter:
-            while len(taken) < LEAST or sum(taken) < seconds:
-                start = time.perf_counter()
-                once(len(taken))
-                taken.append(time.perf_counter() - start)
-        units = n * (package.config["shape"][0] if text else 1)
-        p50, p95 = np.percentile(taken, [50, 95])
-        rows.append({
-            "backend": backend, "precision": precision, "steps": count, "samples": n,
-            "length": package.config["shape"][0] if text else None, "rate": units / p50,
-            "ms_p50": 1e3 * p50, "ms_p95": 1e3 * p95, "ms_step": 1e3 * p50 / count,
-            "ms_network": 1e3 * sum(spent) / len(taken) / count, "generations": len(taken),
-            "calls": len(calls) / len(taken), "batch": int(np.mean(calls)), "watts": meter.watts,
-            "joules": meter.watts and meter.watts * np.mean(taken) / units,
-            "gpu": on_gpu(backend), "mib": peak(), "gpu_mib": gpu_peak(),
-        })  # fmt: skip
-    return rows
-
-
-def text_generation(package, denoise, n, count, seed):
-    known = np.full((n, *package.config["shape"]), -1)
-    if package.config["rows"]["begin"]:
-        known[:, 0] = BOS
-    return draw.tokens(package, denoise, np.arange(n), known, seed=seed, steps=count)
-
-
-def image_generation(package, denoise, n, count, seed):
-    return prompts.pictures(package, denoise, None, n, seed=seed, steps=count)
-
-
-def on_gpu(backend):
-    """Whether a backend of this process computes on a GPU."""
-    if backend == "trt":
-        return True
-    if backend == "onnxruntime":
-        import onnxruntime
-
-        return bool(GPUS & set(onnxruntime.get_available_providers()))
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def peak():
-    """MiB that this process had at most; None where there is no /proc."""
-    found = [
-        line for line in device.text(Path("/proc/self/status")).splitlines() if "VmHWM" in line
-    ]
-    return int(found[0].split()[1]) / 1024 if found else None
-
-
-def gpu_peak():
-    """MiB that torch held on the GPU at most; on a Jetson they are part of the one memory."""
-    import sys
-
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return None
-    return torch.cuda.max_memory_reserved() / 2**20
 
 
 def share(package, row, limits):

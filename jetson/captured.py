@@ -78,6 +78,9 @@ class Text:
         steps: as draw.picked has it.
         knobs: of draw.KNOBS, in place of the config's.
 
+    Attributes:
+        rows, calls: of a generation: of each call of the body, and how many.
+
     Raises:
         ValueError: a knob that only draw.tokens knows, or "gumbel" without kernels.
     """
@@ -107,6 +110,7 @@ class Text:
         self.body, self.mask_id = body, config["mask_id"]
         self.x = torch.zeros(batch, length, dtype=torch.int64, device=where)
         self.modulation = torch.from_numpy(package.schedule["modulation"][rows, :1]).to(where)
+        self.rows, self.calls = batch, self.count
         self.replay, self.why = recorded(self.run, where)
 
     @torch.inference_mode()
@@ -133,6 +137,9 @@ class Images:
         solver: a key of solvers.SOLVERS; None: the config's.
         guided: two evaluations a step, for scales other than 1; None: where there are classes.
 
+    Attributes:
+        rows, calls: as of Text, calls once it has run.
+
     Raises:
         ValueError: no such solver, or DDIM with eta: its noise is drawn step by step.
     """
@@ -155,9 +162,11 @@ class Images:
         self.columns = put(np.zeros(batch * (1 + self.guided), np.int64))
         self.scale = put(np.ones(1, np.float32))
         self.modulation = put(package.schedule["modulation"][rows])
+        self.rows, self.calls = len(self.columns), 0
         self.replay, self.why = recorded(self.run, where)
 
     def predict(self, x, i):
+        self.calls += 1
         rows = self.modulation[i].index_select(0, self.columns)
         if not self.guided:
             return self.body(x, rows).float()
@@ -166,7 +175,7 @@ class Images:
 
     @torch.inference_mode()
     def run(self):
-        x, memory = self.x, None
+        x, memory, self.calls = self.x, None, 0
         for i in range(len(self.levels.alpha) - 1):
             x, memory = self.solver(self.predict, self.levels, None, x, i, memory, **self.knobs)
         self.x.copy_(x)
@@ -194,7 +203,11 @@ class Images:
 
 class Backend:
     """A denoiser like those of package.BACKENDS, which also draws whole generations: draw.tokens
-    and draw.images ask it to. Each kind of generation is recorded when it is first asked for."""
+    and draw.images ask it to. Each kind of generation is recorded when it is first asked for.
+
+    Attributes:
+        why: "", or why there are no kernels. last: the Text or Images of the newest generation.
+    """
 
     def __init__(self, package, precision):
         if package.process != "masked":
@@ -202,10 +215,10 @@ class Backend:
                 f"a graph is captured of images and masked text; this is {package.process} text, "
                 "which --backend onnxruntime, torch, torchscript and trt write"
             )
-        self.library, why = kernels.find()
-        self.package, self.recordings = package, {}
+        self.library, self.why = kernels.find()
+        self.package, self.recordings, self.last = package, {}, None
         self.body = network(package, precision, library=self.library)
-        self.told(why)
+        self.told(self.why)
 
     def told(self, line):
         if line:
@@ -221,7 +234,8 @@ class Backend:
         if key not in self.recordings:
             self.recordings[key] = kind(self.package, self.body, batch, **fields)
             self.told(self.recordings[key].why)
-        return self.recordings[key]
+        self.last = self.recordings[key]
+        return self.last
 
     def tokens(self, index, known, *, seed, allowed, temperature=None, **fields):
         """draw.tokens'.

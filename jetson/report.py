@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from jetson import roofline
 from jetson.files import whole
 
+COLORS = {"fp32": "C0", "fp16": "C1", "int8": "C2"}
 COLUMNS = {  # title: (of a row, how it is written)
     "backend": ("backend", "{}"), "precision": ("precision", "{}"), "steps": ("steps", "{}"),
     "{}/s": ("rate", "{:.4g}"), "ms a step": ("ms_step", "{:.3f}"),
@@ -48,6 +49,7 @@ def block(package, results):
     held = f"{row['length']} tokens a sample" if row["length"] else "images"
     out += [f"samples at once: {row['samples']}, {held}; at least {least(rows)} generations a row"]
     out += ["", *table(rows, unit), ""]
+    out += dict.fromkeys(f"{kind(row)}: {row['why']}" for row in rows if row["why"])
     out += [f"not here: {name}: {why}" for name, why in results["absent"].items()]
     return "\n".join([*out, "-" * 58])
 
@@ -76,20 +78,46 @@ def save(package, results):
 
 
 def figure(package, results):
-    """Rate over steps, a line for each backend and precision."""
+    """Rate by backend and precision: bars of one number of steps, lines over several."""
     from matplotlib.figure import Figure
 
-    fig = Figure(figsize=(7, 4.5), layout="constrained")
+    rows, unit = results["rows"], f"{unit_of(package)}s a second"
+    counts = sorted({row["steps"] for row in rows})
+    few = len(counts) == 1
+    fig = Figure(figsize=(7, 1.2 + 0.32 * len(rows) if few else 4.5), layout="constrained")
     axes = fig.subplots()
-    kinds = dict.fromkeys((row["backend"], row["precision"]) for row in results["rows"])
-    for kind in kinds:
-        rows = [row for row in results["rows"] if (row["backend"], row["precision"]) == kind]
-        x, y = [row["steps"] for row in rows], [row["rate"] for row in rows]
-        axes.plot(x, y, "o-" if kind[1] == "fp32" else "o--", label=" ".join(kind))
-    axes.set(xlabel="steps", ylabel=f"{unit_of(package)}s a second", yscale="log")
-    axes.set_title(
-        f"{results['facts']['machine']}, {results['rows'][0]['samples']} at once", size=9
-    )
+    draw, said = (bars, f", {counts[0]} steps") if few else (lines, "")
+    draw(axes, rows, unit)
+    machine, at_once = results["facts"]["machine"], rows[0]["samples"]
+    fig.suptitle(f"{machine}, {at_once} at once{said}", size=9)
+    return fig
+
+
+def bars(axes, rows, unit):
+    """The fastest at the top, each with its number."""
+    rows = sorted(rows, key=lambda row: row["rate"])
+    colors = [COLORS[row["precision"]] for row in rows]
+    drawn = axes.barh([kind(row) for row in rows], [row["rate"] for row in rows], color=colors)
+    axes.bar_label(drawn, [f"{row['rate']:.4g}" for row in rows], padding=3, size=8)
+    axes.set(xlabel=unit)
+    axes.margins(x=0.12, y=0.02)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
+def lines(axes, rows, unit):
+    """A line for each backend and precision."""
+    for name in dict.fromkeys(map(kind, rows)):
+        own = [row for row in rows if kind(row) == name]
+        x, y = [row["steps"] for row in own], [row["rate"] for row in own]
+        axes.plot(x, y, "o-" if own[0]["precision"] == "fp32" else "o--", label=name)
+    axes.set(xlabel="steps", ylabel=unit, xscale="log", yscale="log")
+    counts = sorted({row["steps"] for row in rows})
+    axes.set_xticks(counts, counts)
+    axes.set_xticks([], minor=True)
     axes.grid(alpha=0.25, which="both")
     axes.legend(fontsize=8)
-    return fig
+
+
+def kind(row):
+    return f"{row['backend']} {row['precision']}"

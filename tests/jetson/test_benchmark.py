@@ -2,10 +2,11 @@
 
 import json
 import stat
+from types import SimpleNamespace
 
 import pytest
 
-from jetson import device, power, roofline
+from jetson import device, power, report, roofline
 
 # What tegrastats printed on real boards, as their owners published it; loads are left out.
 NANO_6 = (
@@ -163,3 +164,43 @@ def test_a_benchmark_says_how_fast_and_leaves_three_files(exported, script):
         refusal, said = script("jetson/inference.py", "--load_dir", folder, "--benchmark", *words,
                                "--seconds", 0.01)  # fmt: skip
         assert message in refusal
+
+
+def test_a_whole_generation_is_timed_as_one_and_says_that_nothing_was_captured(exported, script):
+    pytest.importorskip("torch", reason="a graph is captured of torch's work")
+    for kind, calls, batch in (("text", 4, 1), ("images", 7, 2)):  # Heun's second slopes; guidance
+        folder = exported[kind][1]
+        words = ["--benchmark", "--seconds", 0.05, "--backend", "graph", "--num_steps", 4]
+        words += ["--solver", "heun"] if kind == "images" else ["--solver", "confidence"]
+        refusal, said = script("jetson/inference.py", "--load_dir", folder, *words)
+        assert not refusal
+        assert (
+            "graph fp16: no CUDA here: torch does what the kernels would do; no CUDA graph" in said
+        )
+        found = json.loads((folder / "benchmark" / "benchmark.json").read_text())
+        assert [row["precision"] for row in found["rows"]] == ["fp32", "fp16"]
+        for row in found["rows"]:
+            assert (row["calls"], row["batch"], row["ms_network"]) == (calls, batch, None)
+            assert row["rate"] == pytest.approx((10e3 if kind == "text" else 1e3) / row["ms_p50"])
+
+
+@pytest.mark.parametrize("counts", [[25], [10, 25]])
+def test_the_picture_has_bars_of_one_number_of_steps_and_lines_over_several(counts):
+    pytest.importorskip("matplotlib", reason="pictures want it")
+    kinds = [("torch", "fp32"), ("torch", "fp16"), ("graph", "fp16")]
+    rows = [
+        {"backend": b, "precision": p, "steps": c, "rate": 100.0 * (i + 1) / c, "samples": 1}
+        for i, (b, p) in enumerate(kinds)
+        for c in counts
+    ]
+    package = SimpleNamespace(config={"kind": "text"})
+    figure = report.figure(package, {"rows": rows, "facts": {"machine": "a PC"}})
+    (axes,) = figure.axes
+    if len(counts) == 1:
+        assert [bar.get_width() for bar in axes.patches] == [4.0, 8.0, 12.0] and not axes.lines
+        assert [t.get_text() for t in axes.get_yticklabels()] == [" ".join(k) for k in kinds]
+        assert "25 steps" in figure.get_suptitle()
+    else:
+        drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+        assert drawn["graph fp16"] == [30.0, 12.0] and len(drawn) == 3 and not axes.patches
+        assert list(axes.get_xticks()) == counts
