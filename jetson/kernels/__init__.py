@@ -88,19 +88,19 @@ class Kernels:
         self.call("tandem_random", KINDS[kind], first, at, self.address(out), len(keys), count)
         return out
 
-    def modulate(self, x, shift, scale, eps=1e-6):
-        """LN(x) (1 + scale) + shift of x [B, L, D] and [B, D], float or half, sums in float."""
-        return self.rows(x, None, shift, scale, None, eps)[1]
+    def modulate(self, x, shift, scale, dtype=torch.float32, eps=1e-6):
+        """LN(x) (1 + scale) + shift of x f32[B, L, D] and f32[B, D], as float or half."""
+        return self.rows(x, None, shift, scale, None, dtype, eps)[1]
 
     def residual(self, x, gate, h):
-        """x + gate h of x, h [B, L, D] and gate [B, D]."""
-        return self.rows(x, h, None, None, gate)[0]
+        """x + gate h of x f32[B, L, D], gate f32[B, D] and h [B, L, D], float or half."""
+        return self.rows(x, h, None, None, gate, h.dtype)[0]
 
     def both(self, x, gate, h, shift, scale, eps=1e-6):
-        """(x + gate h, its `modulate`)."""
-        return self.rows(x, h, shift, scale, gate, eps)
+        """(x + gate h, its `modulate` in the type of h)."""
+        return self.rows(x, h, shift, scale, gate, h.dtype, eps)
 
-    def rows(self, x, h, shift, scale, gate, eps=1e-6):
+    def rows(self, x, h, shift, scale, gate, dtype, eps=1e-6):
         batch, length, width = x.shape
         known = [v for v in (shift, scale, gate) if v is not None]
         stride = known[0].stride(0)
@@ -108,16 +108,16 @@ class Kernels:
             raise ValueError(f"shift, scale and gate want [{batch}, {width}], chunks of one table")
         if h is not None and h.shape != x.shape:
             raise ValueError(f"the branch wants {tuple(x.shape)}; got {tuple(h.shape)}")
-        if any(v.dtype != x.dtype for v in known):
-            raise ValueError(f"shift, scale and gate want {x.dtype}, as x is")
-        kinds = (torch.float32, torch.float16)
-        at = lambda v: None if v is None else self.address(v)
+        if any(v.dtype != torch.float32 for v in known):
+            raise ValueError("shift, scale and gate want torch.float32, as x")
         total = None if h is None else torch.empty_like(x)
-        out = None if scale is None else torch.empty_like(x)
+        out = None if scale is None else torch.empty_like(x, dtype=dtype)
+        at = lambda v: None if v is None else self.address(v)
+        typed = lambda v: None if v is None else self.pointer(v, torch.float32, torch.float16)
         self.call(
-            "tandem_rows", x.dtype == torch.float16, self.pointer(x, *kinds),
-            None if h is None else self.pointer(h, x.dtype), at(shift), at(scale), at(gate),
-            at(total), at(out), batch * length, length, width, stride, eps,
+            "tandem_rows", dtype == torch.float16, self.pointer(x, torch.float32), typed(h),
+            at(shift), at(scale), at(gate), at(total), typed(out),
+            batch * length, length, width, stride, eps,
         )  # fmt: skip
         return total, out
 

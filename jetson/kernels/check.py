@@ -181,24 +181,25 @@ class Bench:
 
     def normed(self, dtype, near):
         shape = (self.batch, self.sizes["length"], self.sizes["hidden_size"])
-        put = lambda *shape: torch.randn(shape).to(self.where, dtype)
-        many = self.buffers(4 * dtype.itemsize * int(np.prod(shape)))
-        rows = [(put(*shape), put(*shape)) for _ in range(many)]
+        put = lambda *shape: torch.randn(shape).to(self.where)
+        wide, size = torch.float32.itemsize, dtype.itemsize
+        many = self.buffers(2 * (wide + size) * int(np.prod(shape)))
+        rows = [(put(*shape), put(*shape).to(dtype)) for _ in range(many)]
         shift, scale, gate = put(self.batch, 3 * shape[-1]).chunk(3, -1)
         calls = {
-            "modulate": (2, lambda f, x, h: f.modulate(x, shift, scale)),
-            "residual": (3, lambda f, x, h: f.residual(x, gate, h)),
-            "both": (4, lambda f, x, h: f.both(x, gate, h, shift, scale)),
+            "modulate": (wide + size, lambda f, x, h: f.modulate(x, shift, scale, dtype)),
+            "residual": (2 * wide + size, lambda f, x, h: f.residual(x, gate, h)),
+            "both": (2 * (wide + size), lambda f, x, h: f.both(x, gate, h, shift, scale)),
         }
         last = lambda out: (out[1] if isinstance(out, tuple) else out).float()
-        for name, (passes, call) in calls.items():
+        for name, (moved, call) in calls.items():
             ours, theirs = (last(call(f, *rows[0])) for f in (self.library, layers))
             error = (ours - theirs).norm() / theirs.norm()
             self.line(
                 f"{name} {KINDS[dtype]}", error <= near, f"{error:.1e} of torch's norm away",
                 lambda i, call=call: call(self.library, *rows[i]),
                 lambda i, call=call: call(layers, *rows[i]),
-                passes * rows[0][0].numel() * dtype.itemsize, many,
+                moved * rows[0][0].numel(), many,
             )  # fmt: skip
 
     def generation(self):

@@ -5,7 +5,8 @@
 //   both       x + gate h, and the modulated norm of it
 //
 // x, h [B, L, D]; shift, scale, gate [B, D] with rows `stride` apart, as chunks of one table are.
-// All of one type, float or half; sums are float. A warp a row of D.
+// h and the norm are what products read and write, float or half; all else is float, or x would be
+// rounded at every branch. A warp a row of D.
 
 #include "portable.cuh"
 
@@ -15,19 +16,19 @@ constexpr int kWarps = 4;
 
 template <typename T>
 struct Rows {
-  const T *x, *h, *shift, *scale, *gate;
-  T *sum, *out;  // x + gate h and the modulated norm; either may be null
+  const float *x, *shift, *scale, *gate;
+  const T* h;
+  float* sum;  // x + gate h, and
+  T* out;      // the modulated norm; either may be null
   int count, length, width, stride;
   float eps;
 };
 
-// Rounded as it will be read back: the norm is of what `sum` holds.
 template <typename T, bool kGated>
 __device__ inline float value(const Rows<T>& r, int64_t at, int64_t by, int i) {
-  const float x = static_cast<float>(r.x[at + i]);
+  const float x = r.x[at + i];
   if constexpr (!kGated) return x;
-  const float gated = static_cast<float>(r.gate[by + i]) * static_cast<float>(r.h[at + i]);
-  return static_cast<float>(static_cast<T>(x + gated));
+  return x + r.gate[by + i] * static_cast<float>(r.h[at + i]);
 }
 
 template <typename T, bool kGated>
@@ -38,7 +39,7 @@ __global__ void __launch_bounds__(kWarps* kWarp) rows(Rows<T> r) {
   const int64_t by = static_cast<int64_t>(row / r.length) * r.stride;
   if (!r.out) {
     for (int i = lane; i < r.width; i += kWarp)
-      r.sum[at + i] = static_cast<T>(value<T, kGated>(r, at, by, i));
+      r.sum[at + i] = value<T, kGated>(r, at, by, i);
     return;
   }
   // Mean and variance in two passes: x^2 alone would overflow or cancel. A row is short, so all
@@ -53,10 +54,8 @@ __global__ void __launch_bounds__(kWarps* kWarp) rows(Rows<T> r) {
   const float over = 1.0f / sqrtf(warp_sum(variance) / r.width + r.eps);
   for (int i = lane; i < r.width; i += kWarp) {
     const float x = value<T, kGated>(r, at, by, i);
-    const float scale = 1.0f + static_cast<float>(r.scale[by + i]);
-    const float shift = static_cast<float>(r.shift[by + i]);
-    if (kGated) r.sum[at + i] = static_cast<T>(x);  // sum may be x itself: lane i alone reads it
-    r.out[at + i] = static_cast<T>((x - mean) * over * scale + shift);
+    if (kGated) r.sum[at + i] = x;  // sum may be x itself: lane i alone reads it
+    r.out[at + i] = static_cast<T>((x - mean) * over * (1.0f + r.scale[by + i]) + r.shift[by + i]);
   }
 }
 
@@ -64,9 +63,9 @@ template <typename T>
 int launch(const void* x, const void* h, const void* shift, const void* scale, const void* gate,
            void* sum, void* out, int count, int length, int width, int stride, float eps,
            void* stream) {
-  const auto in = [](const void* p) { return static_cast<const T*>(p); };
-  const Rows<T> r{in(x), in(h), in(shift), in(scale), in(gate), static_cast<T*>(sum),
-                  static_cast<T*>(out), count, length, width, stride, eps};
+  const auto in = [](const void* p) { return static_cast<const float*>(p); };
+  const Rows<T> r{in(x), in(shift), in(scale), in(gate), static_cast<const T*>(h),
+                  static_cast<float*>(sum), static_cast<T*>(out), count, length, width, stride, eps};
   auto kernel = gate ? rows<T, true> : rows<T, false>;
   LAUNCH(kernel, (count + kWarps - 1) / kWarps, kWarps * kWarp, 0, stream, r);
   return FINISH();
@@ -74,7 +73,7 @@ int launch(const void* x, const void* h, const void* shift, const void* scale, c
 
 }  // namespace
 
-// Null h and gate: modulate. Null shift, scale and out: residual. count: B L rows of x.
+// Null h and gate: modulate. Null shift, scale and out: residual. count: B L rows of x. half: h, out.
 extern "C" int tandem_rows(int half, const void* x, const void* h, const void* shift,
                            const void* scale, const void* gate, void* sum, void* out, int count,
                            int length, int width, int stride, float eps, void* stream) {

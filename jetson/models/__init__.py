@@ -76,8 +76,9 @@ def fused(network, library):
 def halved(network):
     """The network with its body in float16, in place.
 
-    What makes the modulation stays float32, and so does the last layer of images: sines of 1000 t
-    lose all meaning at 11 bits.
+    What makes the modulation stays float32: sines of 1000 t lose all meaning at 11 bits. So do the
+    first and the last layer of images, since near the data the noise that is to be found is little
+    beside x; and the sum that branches are added to, which is rounded at each of them otherwise.
     """
     exact = {id(p) for part in network.exact() for p in part.parameters()}
     for p in network.parameters():

@@ -18,14 +18,14 @@ class Candidates(Transformer):
     inputs = ("ids", "probs")
 
     def body(self, ids, probs, modulation=None):
-        parts = self.parts(modulation, self.embed.weight.dtype)
+        parts = self.parts(modulation)
         away = None if self.pad_id is None else (ids == self.pad_id).float().amin(-1)
         h = self.placed(self.embedded(ids, probs, parts), parts)
         return self.head(self.through(h, probs, parts, away), parts)
 
     def embedded(self, ids, probs, parts):
         """[B, L, D]; or [B, L, K, D], of slots."""
-        return mean(self.embed(ids), probs)
+        return mean(self.embed(ids).float(), probs)
 
     def through(self, h, probs, parts, away):
         """What comes out of the blocks, [B, L, D]."""
@@ -54,12 +54,17 @@ class Bilateral(Candidates):
         return [*super().exact(), self.read.norm_q, self.read.q, nn.ParameterList([self.query])]
 
     def embedded(self, ids, probs, parts):
-        h = self.embed(ids)
+        h = self.embed(ids).float()
         if self.conditioning != "none":
-            adaptive = self.conditioning == "adaln"
-            h = h + (parts[-1] if adaptive else self.slot_level(F.silu(parts[0])))[:, None, None]
+            h = h + self.level(parts)[:, None, None]
         h = h + self.slots(h, h, probs)
         return h if self.full else self.out_of(h, probs)
+
+    def level(self, parts):
+        """What the noise level says to slots, [B, D]."""
+        if self.conditioning == "adaln":
+            return parts[-1]
+        return self.slot_level(F.silu(parts[0]).to(self.slot_level.weight.dtype))
 
     def through(self, h, probs, parts, away):
         if not self.full:
@@ -84,7 +89,7 @@ class Among(nn.Module):
         super().__init__()
         half = width // 2
         self.heads, self.size = num_heads, half // num_heads
-        self.norm, self.norm_q = (nn.LayerNorm(width, eps=layers.EPS) for _ in range(2))
+        self.norm, self.norm_q = (layers.LayerNorm(width) for _ in range(2))
         self.q, self.k, self.v = (nn.Linear(width, half) for _ in range(3))
         self.out = nn.Linear(half, width)
 
@@ -100,8 +105,8 @@ class Among(nn.Module):
 
 
 def mean(slots, probs):
-    """[B, L, D] of slots [B, L, K, D], by their shares; summed in float32."""
-    return (probs[..., None] * slots.float()).sum(-2).to(slots.dtype)
+    """f32[B, L, D] of slots f32[B, L, K, D], by their shares."""
+    return (probs[..., None] * slots).sum(-2)
 
 
 def log_share(probs):

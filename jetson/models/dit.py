@@ -27,7 +27,8 @@ class Block(nn.Module):
 
     def forward(self, x, six):
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = six
-        h = self.attention(self.steps.modulate(x, shift_a, scale_a))
+        dtype = self.mlp.up.weight.dtype
+        h = self.attention(self.steps.modulate(x, shift_a, scale_a, dtype))
         x, h = self.steps.both(x, gate_a, h, shift_m, scale_m)
         return self.steps.residual(x, gate_m, self.mlp(h))
 
@@ -40,7 +41,7 @@ class Head(nn.Module):
         self.modulation, self.out = nn.Linear(width, 2 * width), nn.Linear(width, features)
 
     def forward(self, x, two):
-        return self.out(self.steps.modulate(x.float(), *two))
+        return self.out(self.steps.modulate(x, *two, self.out.weight.dtype))
 
 
 class DiT(nn.Module):
@@ -74,7 +75,7 @@ class DiT(nn.Module):
         return [part.modulation for part in (*self.blocks(), self.head)]
 
     def exact(self):
-        return [self.condition, *self.modulators(), self.head.out]
+        return [self.condition, *self.modulators(), self.patchify, self.head.out]
 
     def modulation(self, t, label=None):
         c = F.silu(self.condition(t, label))
@@ -82,15 +83,12 @@ class DiT(nn.Module):
 
     def body(self, x, modulation):
         (h, w, channels), side, p = self.shape, self.side, self.patch
-        dtype = self.patchify.weight.dtype
-        count = 6 * self.depth + 2
-        parts, two = modulation.to(dtype).chunk(count, -1), modulation.chunk(count, -1)[-2:]
+        parts = modulation.chunk(6 * self.depth + 2, -1)
         x = x.reshape(-1, side, p, side, p, channels).permute(0, 1, 3, 2, 4, 5)
-        x = self.patchify(x.reshape(-1, side * side, p * p * channels).to(dtype))
-        x = x + self.places.to(dtype)
+        x = self.patchify(x.reshape(-1, side * side, p * p * channels)) + self.places
         for i, block in enumerate(self.blocks()):
             x = block(x, parts[6 * i : 6 * i + 6])
-        x = self.head(x, two)
+        x = self.head(x, parts[-2:])
         x = x.reshape(-1, side, side, p, p, channels).permute(0, 1, 3, 2, 4, 5)
         return x.reshape(-1, h, w, channels)
 

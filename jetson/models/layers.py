@@ -133,21 +133,33 @@ def alibi(length, num_heads):
     return (-(2.0 ** (-8.0 * number / num_heads)) * steep * ahead.abs())[None]
 
 
-def modulate(x, shift, scale):
-    """Layer norm without parameters, then scale and shift [B, D]."""
+class LayerNorm(nn.LayerNorm):
+    """Of f32[B, L, D], in the type of its parameters."""
+
+    def __init__(self, width):
+        super().__init__(width, eps=EPS)
+
+    def forward(self, x):
+        weight, bias = self.weight, self.bias
+        out = F.layer_norm(x, x.shape[-1:], weight.float(), bias.float(), self.eps)
+        return out.to(weight.dtype)
+
+
+def modulate(x, shift, scale, dtype=torch.float32):
+    """Layer norm of x f32[B, L, D] without parameters, then scale and shift f32[B, D]."""
     normed = F.layer_norm(x, x.shape[-1:], eps=EPS)
-    return normed * (1.0 + scale[:, None]) + shift[:, None]
+    return (normed * (1.0 + scale[:, None]) + shift[:, None]).to(dtype)
 
 
 def residual(x, gate, h):
-    """x + gate h of x, h [B, L, D] and gate [B, D]."""
+    """x + gate h of x f32[B, L, D], gate f32[B, D] and h [B, L, D] of any type."""
     return x + gate[:, None] * h
 
 
 def both(x, gate, h, shift, scale):
-    """(x + gate h, its `modulate`)."""
+    """(x + gate h, its `modulate` in the type of h)."""
     x = residual(x, gate, h)
-    return x, modulate(x, shift, scale)
+    return x, modulate(x, shift, scale, h.dtype)
 
 
 def gelu(x):

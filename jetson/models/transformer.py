@@ -17,8 +17,7 @@ class Block(nn.Module):
         if adaptive:
             self.modulation = nn.Linear(width, 6 * width)
         else:
-            self.norm_a = nn.LayerNorm(width, eps=layers.EPS)
-            self.norm_m = nn.LayerNorm(width, eps=layers.EPS)
+            self.norm_a, self.norm_m = layers.LayerNorm(width), layers.LayerNorm(width)
         self.attention = layers.Attention(width, num_heads, qk_norm)
         self.up, self.down = nn.Linear(width, d_ff), nn.Linear(d_ff, width)
 
@@ -28,7 +27,8 @@ class Block(nn.Module):
             x = x + self.attention(self.norm_a(x), turn, bias)
             return x + mlp(self.norm_m(x))
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = six
-        h = self.attention(self.steps.modulate(x, shift_a, scale_a), turn, bias)
+        h = self.steps.modulate(x, shift_a, scale_a, self.up.weight.dtype)
+        h = self.attention(h, turn, bias)
         x, h = self.steps.both(x, gate_a, h, shift_m, scale_m)
         return self.steps.residual(x, gate_m, mlp(h))
 
@@ -64,7 +64,7 @@ class Transformer(nn.Module):
         if adaptive:
             self.out_modulation = nn.Linear(d, 2 * d)
         else:
-            self.out_norm = nn.LayerNorm(d, eps=layers.EPS)
+            self.out_norm = layers.LayerNorm(d)
         if not tied:
             self.out_kernel = nn.Parameter(torch.zeros(d, features))
         self.out_bias = nn.Parameter(torch.zeros(features))
@@ -114,24 +114,23 @@ class Transformer(nn.Module):
         return [*self.condition.chain(), (torch.cat(kernels, -1), torch.cat(biases))]
 
     def body(self, x, modulation=None):
-        h = self.embed(x)
+        h = self.embed(x).float()
         away = None if self.pad_id is None else x == self.pad_id
-        parts = self.parts(modulation, h.dtype)
+        parts = self.parts(modulation)
         return self.head(self.deep(self.placed(h, parts), parts, away), parts)
 
-    def parts(self, modulation, dtype):
+    def parts(self, modulation):
         """The modulation, a width at a time; [] where the noise level has no effect."""
         if self.conditioning == "none":
             return []
-        modulation = modulation.to(dtype)
         return modulation.chunk(modulation.shape[-1] // self.width, -1)
 
     def placed(self, h, parts):
-        """h [B, L, D], or of slots [B, L, K, D], told where it stands, and the noise level if that
-        is added."""
+        """h f32[B, L, D], or of slots [B, L, K, D], told where it stands, and the noise level if
+        that is added."""
         of_slots = lambda v: v if h.ndim == 3 else v[..., None, :]
         if self.waves is not None:
-            h = h + of_slots(self.waves.to(h.dtype))
+            h = h + of_slots(self.waves)
         if self.learned:
             h = h + of_slots(self.place)
         if self.conditioning == "add":
@@ -139,12 +138,13 @@ class Transformer(nn.Module):
         return h
 
     def deep(self, h, parts, away=None, bias=None):
-        """The blocks on h [B, N, D]. away: bool[B, N], what nobody sees. bias: f32, added to the
-        logits of attention [B, heads, N, N]."""
+        """The blocks on h f32[B, N, D]. away: bool[B, N], what nobody sees. bias: f32, added to
+        the logits of attention [B, heads, N, N]."""
+        dtype = self.embed.weight.dtype
         turn = None if self.cos is None else (self.cos, self.sin)
-        bias = bias if self.slopes is None else self.slopes.to(h.dtype)
+        bias = bias if self.slopes is None else self.slopes.to(dtype)
         if away is not None:
-            hidden = away.to(h.dtype)[:, None, None] * layers.HIDE
+            hidden = away.to(dtype)[:, None, None] * layers.HIDE
             bias = hidden if bias is None else bias + hidden
         adaptive = self.conditioning == "adaln"
         for i, block in enumerate(self.blocks()):
@@ -155,7 +155,7 @@ class Transformer(nn.Module):
         """Logits, from the last norm on."""
         if self.conditioning == "adaln":
             shift, scale = parts[6 * self.depth : 6 * self.depth + 2]
-            h = self.steps.modulate(h, shift, scale)
+            h = self.steps.modulate(h, shift, scale, self.embed.weight.dtype)
         else:
             h = self.out_norm(h)
         tied = not hasattr(self, "out_kernel")

@@ -163,32 +163,33 @@ def test_ids_that_were_ruled_out_are_not_drawn_even_a_whole_group_of_them(emulat
         assert ((ours < 3) | (ours >= 300))[x == MASK].all()
 
 
-def table(dtype):
+def table(dtype=torch.float32):
     rng = torch.Generator().manual_seed(0)
     x, h = (torch.randn(B, L, 70, generator=rng) * 3 + 1 for _ in range(2))
     six = torch.randn(B, 6 * 70, generator=rng)
-    return x.to(dtype), h.to(dtype), six.to(dtype).chunk(6, -1)
+    return x, h.to(dtype), six.chunk(6, -1)
 
 
 @pytest.mark.parametrize("dtype, near", [(torch.float32, 1e-6), (torch.float16, 1e-3)])
 def test_norms_and_residuals_are_torchs(lanes, dtype, near):
-    """Held against float64; width is no multiple of a warp, and rows are chunks of a table."""
+    """Held against float64; width is no multiple of a warp, and rows are chunks of a table. The sum
+    is in float32 whatever the branch and the norm are in."""
     from jetson.models import layers
 
     x, h, (shift, scale, gate, *_) = table(dtype)
     deep = [v.double() for v in (x, h, shift, scale, gate)]
     total = deep[0] + deep[4][:, None] * deep[1]
-    normed = layers.modulate(deep[0], deep[2], deep[3])
+    exact = lambda x: layers.modulate(x.double(), deep[2], deep[3], torch.float64)
 
-    def close(ours, exact):
+    def close(ours, exact, dtype=torch.float32, near=1e-6):
         assert ours.dtype == dtype
         assert ((ours.double() - exact).abs() <= near * exact.abs().clamp(min=1.0)).all()
 
-    close(lanes.modulate(x, shift, scale), normed)
+    close(lanes.modulate(x, shift, scale, dtype), exact(x), dtype, near)
     close(lanes.residual(x, gate, h), total)
     summed, both = lanes.both(x, gate, h, shift, scale)
     close(summed, total)
-    close(both, layers.modulate(summed.double(), deep[2], deep[3]))
+    close(both, exact(summed), dtype, near)
 
 
 @pytest.mark.parametrize("name", ["dit", "transformer"])
@@ -217,19 +218,23 @@ def test_a_network_is_the_same_with_them(emulated, name, half):
 
 
 def test_a_norm_of_large_numbers_in_half_does_not_overflow(emulated):
-    x, _, (shift, scale, *_) = table(torch.float16)
-    x = x * 300 + 20000
-    ours = emulated.modulate(x, shift, scale).double()
+    x, _, (shift, scale, *_) = table()
+    x = x * 3e4 + 2e6  # beyond float16
+    ours = emulated.modulate(x, shift, scale, torch.float16).double()
     from jetson.models import layers
 
-    exact = layers.modulate(x.double(), shift.double(), scale.double())
+    exact = layers.modulate(x.double(), shift.double(), scale.double(), torch.float64)
     assert ((ours - exact).abs() <= 1e-3 * exact.abs().clamp(min=1.0)).all()
 
 
 def test_what_a_kernel_cannot_take_is_said_in_a_line(emulated):
-    x, _, (shift, scale, *_) = table(torch.float32)
-    with pytest.raises(ValueError, match="a kernel wants contiguous torch.float32 or torch.float1"):
-        emulated.modulate(x.double(), shift.double(), scale.double())
+    x, _, (shift, scale, *_) = table()
+    with pytest.raises(
+        ValueError, match="a kernel wants contiguous torch.float32; got torch.float6"
+    ):
+        emulated.modulate(x.double(), shift, scale)
+    with pytest.raises(ValueError, match="shift, scale and gate want torch.float32, as x"):
+        emulated.modulate(x, shift.half(), scale.half())
     with pytest.raises(ValueError, match="want .3, 70., chunks of one table"):
         emulated.modulate(x, shift[:2], scale)
     with pytest.raises(ValueError, match="these kernels want cpu tensors; got meta"):
@@ -299,7 +304,9 @@ def test_the_check_of_a_gpus_owner_finds_all_right_here(checked, capsys):
 
 
 def test_the_check_says_what_is_wrong(checked, monkeypatch, capsys):
-    monkeypatch.setattr(kernels.Kernels, "modulate", lambda self, x, shift, scale: 1.01 * x)
+    monkeypatch.setattr(
+        kernels.Kernels, "modulate", lambda self, x, shift, scale, dtype: (1.01 * x).to(dtype)
+    )
     with pytest.raises(SystemExit, match="check.py: WRONG: modulate fp32, modulate fp16"):
         checked("--host")
     assert "modulate fp32                      WRONG: " in capsys.readouterr().out

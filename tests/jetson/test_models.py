@@ -199,3 +199,40 @@ def test_half_a_network_keeps_the_way_of_the_noise_level_in_full(name, extra):
     assert torch.equal(network.modulation(torch.tensor([0.3, 0.9])), before)
     body = [n for n, p in network.named_parameters() if p.dtype == torch.float16]
     assert any("qkv" in n for n in body) and any("conv_in" in n or "up" in n for n in body)
+
+
+def test_half_a_network_adds_its_branches_in_full():
+    """With closed gates nothing is left but the first layer, the sum, the norm and the last layer:
+    none of them rounds, so that small noise in x is not lost."""
+    torch.manual_seed(0)
+    network = mirror.create("dit", **DIT, shape=(8, 8, 1))
+    for p in network.parameters():
+        p.data = torch.randn(p.shape) * 0.2
+    x, closed = torch.randn(2, 8, 8, 1), torch.zeros(2, 14 * 32)
+    with torch.no_grad():
+        before = network.body(x, closed)
+        after = mirror.halved(network).body(x, closed)
+    assert before.std() > 0.1 and torch.equal(after, before)
+
+
+@pytest.mark.parametrize("conditioning", ["adaln", "none"])
+def test_half_a_network_sums_what_half_would_lose(conditioning):
+    """Branches that say 1e-4 at each of 2 layers, beside embeddings of 1: half knows 1 and 1.001."""
+    network = mirror.create("transformer", **TEXT | dict(conditioning=conditioning))
+    for name, p in network.named_parameters():
+        p.data.zero_()
+        if name.endswith(("attention.out.bias", "down.bias")):
+            p.data[: len(p) // 2] = 1e-4
+        if name.endswith(("embed.weight", "norm.weight", "out_kernel")):
+            p.data.fill_(1.0)
+        if name == "out_kernel":
+            p.data[len(p) // 2 :] = 0.0
+    gates = torch.zeros(1, 14, 32)
+    gates[:, [2, 5, 8, 11]] = 1.0
+    modulation = gates.flatten(1) if conditioning == "adaln" else None
+    x = torch.full((1, L), 3)
+    with torch.no_grad():
+        before = network.body(x, modulation)
+        after = mirror.halved(network).body(x, modulation).float()
+    assert before.abs().min() > 1e-3
+    assert (after - before).abs().max() <= 2e-3 * before.abs().max()

@@ -29,7 +29,7 @@ def test_a_trace_is_the_network_in_float16_at_any_batch(folder, script):
         for count in (1, 3):
             a, b = (f(*state.rows(slice(count))) for f in (traced, eager))
             assert states.distance(a, b) <= 1e-3
-        assert 1e-6 < states.distance(a, state.out[:count]) <= 5e-3, "float16 is not float32"
+        assert 1e-6 < states.distance(a, state.out[:count]) <= trace.MOST, "float16 is not float32"
 
 
 def test_the_file_is_enough_for_torch_and_its_config_tells_how_it_is_called(folder):
