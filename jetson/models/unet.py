@@ -8,7 +8,7 @@ from jetson.models import layers
 
 
 class Norm(nn.Module):
-    """Group norm, statistics in float32."""
+    """Group norm of f32[B, C, H, W], in the type of its parameters."""
 
     def __init__(self, groups, channels):
         super().__init__()
@@ -16,12 +16,17 @@ class Norm(nn.Module):
 
     def forward(self, x):
         g = self.group
-        normed = F.group_norm(x.float(), g.num_groups, g.weight.float(), g.bias.float(), g.eps)
-        return normed.to(x.dtype)
+        normed = F.group_norm(x, g.num_groups, g.weight.float(), g.bias.float(), g.eps)
+        return normed.to(g.weight.dtype)
 
 
 def conv(inputs, outputs, side=3, stride=1):
     return nn.Conv2d(inputs, outputs, side, stride=stride, padding=side // 2)
+
+
+def moved(conv, x):
+    """A convolution of f32[B, C, H, W] in the type of its parameters, f32 again."""
+    return conv(x.to(conv.weight.dtype)).float()
 
 
 class ResBlock(nn.Module):
@@ -33,8 +38,10 @@ class ResBlock(nn.Module):
         self.skip = conv(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x, time):
-        h = self.conv_in(F.silu(self.norm_in(x))) + time.to(x.dtype)[:, :, None, None]
-        return self.skip(x) + self.conv_out(F.silu(self.norm_out(h)))
+        h = self.conv_in(F.silu(self.norm_in(x))) + time[:, :, None, None]
+        branch = self.conv_out(F.silu(self.norm_out(h)))
+        x = moved(self.skip, x) if isinstance(self.skip, nn.Conv2d) else x
+        return x + branch
 
 
 class SelfAttention(nn.Module):
@@ -98,7 +105,7 @@ class UNet(nn.Module):
         return [getattr(self, name).time for name in self.residuals]
 
     def exact(self):
-        return [self.condition, *self.modulators(), self.conv_out]
+        return [self.condition, *self.modulators(), self.conv_in, self.norm_out, self.conv_out]
 
     def modulation(self, t, label=None):
         c = F.silu(self.condition(t, label))
@@ -111,22 +118,22 @@ class UNet(nn.Module):
             h = getattr(self, name)(h, next(times))
             return getattr(self, f"{name}_attention", nn.Identity())(h)
 
-        h = self.conv_in(x.permute(0, 3, 1, 2).to(self.conv_in.weight.dtype))
+        h = self.conv_in(x.permute(0, 3, 1, 2))
         skips = [h]
         for i in range(self.levels):
             for j in range(self.count):
                 h = res(h, f"down_{i}_{j}")
                 skips.append(h)
             if i < self.levels - 1:
-                h = getattr(self, f"down_{i}_halve")(h)
+                h = moved(getattr(self, f"down_{i}_halve"), h)
                 skips.append(h)
         h = res(self.middle_attention(res(h, "middle_0")), "middle_1")
         for i in reversed(range(self.levels)):
             for j in range(self.count + 1):
                 h = res(torch.cat([h, skips.pop()], 1), f"up_{i}_{j}")
             if i > 0:
-                h = getattr(self, f"up_{i}_double")(F.interpolate(h, scale_factor=2.0))
-        return self.conv_out(F.silu(self.norm_out(h)).float()).permute(0, 2, 3, 1)
+                h = moved(getattr(self, f"up_{i}_double"), F.interpolate(h, scale_factor=2.0))
+        return self.conv_out(F.silu(self.norm_out(h))).permute(0, 2, 3, 1)
 
     def forward(self, x, t, label=None):
         return self.body(x, self.modulation(t, label))
