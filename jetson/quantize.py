@@ -110,7 +110,7 @@ def extremes(model, nodes, met, batch):
 
     probe, inputs = ModelProto(), {node.input[0]: axes(node)[2] for node in nodes}
     probe.CopyFrom(model)
-    names = {value.name for value in probe.graph.input]
+    names = [value.name for value in probe.graph.input]
     for name in inputs:
         probe.graph.node.append(helper.make_node("Abs", [name], [f"{name}_abs"]))
         probe.graph.output.append(
