@@ -148,7 +148,7 @@ def test_one_that_says_something_else_is_not_kept(folder, script, monkeypatch, l
 
 
 def test_calls_are_of_the_graphs_batch():
-    state = states.State(np.arange(5.0)[:, None], np.zeros((5, 2)), None)
-    calls = list(quantize.calls([state], 2, {"x"}))
+    state = states.State((np.arange(5.0)[:, None], np.zeros((5, 2))), None)
+    calls = list(quantize.calls([state], 2, ["x"]))
     assert all(set(inputs) == {"x"} for inputs in calls)
     assert [inputs["x"][:, 0].tolist() for inputs in calls] == [[0, 1], [2, 3], [4, 4]]
