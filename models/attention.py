@@ -76,8 +76,9 @@ class Attention(nn.Module):
         if self.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
         if self.rope:
-            start = memory.place if memory else 0
-            q, k = places.rotate(q, start), places.rotate(k, start)
+            waves = places.sincos(memory.length if memory else x.shape[1], q.shape[-1])
+            waves = memory.here(waves) if memory else waves
+            q, k = places.rotate(q, waves), places.rotate(k, waves)
         if memory:
             memory = memory.write(layer, k, v)
             k, v = memory.keys[layer], memory.values[layer]

@@ -10,6 +10,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from models import places
 
 xavier, zeros, small = (
     nn.initializers.xavier_uniform(),
@@ -58,10 +61,8 @@ def sincos_2d(side, dim):
 
     The first half tells the column, the second the row, each as sines and then cosines.
     """
-    freqs = 1e4 ** (-jnp.arange(dim // 4) / (dim // 4))
-    angles = jnp.arange(side)[:, None] * freqs
-    line = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
-    return jnp.concatenate([jnp.tile(line, (side, 1)), jnp.repeat(line, side, 0)], -1)
+    line = places.sincos(side, dim // 2)
+    return np.concatenate([np.tile(line, (side, 1)), np.repeat(line, side, 0)], -1)
 
 
 class Condition(nn.Module):

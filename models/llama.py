@@ -28,7 +28,8 @@ def rotate(x):
     What comes out is in the order of `places.rotate`, evens and then odds. Queries and keys are
     reordered alike, so their products, all that is made of them, do not see it.
     """
-    return places.rotate(jnp.concatenate([x[..., ::2], x[..., 1::2]], -1))
+    waves = places.sincos(x.shape[1], x.shape[-1])
+    return places.rotate(jnp.concatenate([x[..., ::2], x[..., 1::2]], -1), waves)
 
 
 class Block(nn.Module):

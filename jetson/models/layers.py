@@ -23,14 +23,14 @@ def fourier(t, width, max_period=1e4):
 
 
 def waves(places, width):
-    """Sines, then cosines of places f32[L] -> f32[L, width]."""
-    angles = places[:, None] * 1e4 ** (-torch.arange(width // 2) / (width // 2))
-    return torch.cat([angles.sin(), angles.cos()], -1)
+    """Sines, then cosines of places [L] -> f32[L, width]; rounded once, as models/places.py's."""
+    angles = places[:, None].double() * 1e4 ** (-torch.arange(width // 2).double() / (width // 2))
+    return torch.cat([angles.sin(), angles.cos()], -1).float()
 
 
 def sincos_2d(side, width):
     """f32[side^2, width], row-major: half of the width tells the column, half the row."""
-    line = waves(torch.arange(side).float(), width // 2)
+    line = waves(torch.arange(side), width // 2)
     return torch.cat([line.repeat(side, 1), line.repeat_interleave(side, 0)], -1)
 
 
@@ -113,7 +113,7 @@ class Attention(nn.Module):
 
 def rotation(length, size):
     """Cosines and sines f32[length, size / 2] that `rotate` turns heads by."""
-    sin, cos = waves(torch.arange(length).float(), size).chunk(2, -1)
+    sin, cos = waves(torch.arange(length), size).chunk(2, -1)
     return cos, sin
 
 
