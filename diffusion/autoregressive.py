@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from diffusion import draws, tokens
-from diffusion.masked import cross_entropy
+from diffusion.readouts import cross_entropy
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 
 from diffusion import draws, tokens
 from diffusion.clocks import noisy, pace
-from diffusion.masked import cross_entropy
+from diffusion.readouts import cross_entropy
 from diffusion.schedules import Schedule, alike, levels
 
 FORMS = ("cross_entropy", "bound")

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from diffusion import draws, survival
+from diffusion import draws, readouts, survival
+from diffusion.readouts import cross_entropy
 from diffusion.schedules import Levels, Schedule, levels
 
 
@@ -124,12 +125,12 @@ class Masked:
 
         masked_accuracy is over all hidden tokens of the batch.
         """
-        nats, right = self.score(out, target)
         hidden, real = (
             m.sum(-1).astype(jnp.float32) for m in (target.hidden, self.real(target.tokens))
         )
         weight = FORMS[self.form].weight(levels(self.schedule, t), hidden, real)
-        return weight * nats.sum(-1), {
+        losses, right = self.score(out, target, weight)
+        return losses, {
             "masked_accuracy": right.sum() / jnp.maximum(hidden.sum(), 1.0),
             "mask_rate": (hidden / jnp.maximum(real, 1.0)).mean(),
         }
@@ -150,61 +151,18 @@ class Masked:
         silent = (ids == self.mask_id) | (ids == (-1 if self.pad_id is None else self.pad_id))
         return jnp.where(silent, -jnp.inf, logits.astype(jnp.float32))
 
-    def score(self, out, target):
-        """(nats f32[B, L], right bool[B, L]) of each hidden token; zeros elsewhere."""
+    def score(self, out, target, weight):
+        """(weight f32[B] times nats of hidden tokens f32[B], which are right bool[B, L])."""
         if hasattr(out, "logits"):
-            return self.score_in_pieces(out, target)
+            return readouts.score(self.speakable, self.pieces, out, target, weight)
         nats, right = cross_entropy(self.speakable(out), target.tokens)
-        return jnp.where(target.hidden, nats, 0.0), right & target.hidden
-
-    def score_in_pieces(self, readout, target):
-        """`score` without logits for what can be seen, and never with all of them at once.
-
-        Hidden tokens of the whole batch come first, in `pieces` equal pieces; a piece that has
-        none is skipped as the program runs, so no count of hidden tokens is too large.
-        """
-        hidden, tokens = target.hidden.ravel(), target.tokens.ravel()
-        size = -(-hidden.size // self.pieces)
-        room = size * self.pieces - hidden.size
-        count = hidden.sum()
-        order = jnp.pad(hidden_first(hidden), (0, room)).reshape(self.pieces, size)
-
-        @jax.checkpoint  # else the logits of all pieces are kept for the backward pass
-        def work(readout, places):
-            return cross_entropy(self.speakable(readout.logits(places)), tokens[places])
-
-        def rest(readout, places):
-            return jnp.zeros(size), jnp.zeros(size, bool)
-
-        def piece(_, now):
-            number, places = now
-            return None, jax.lax.cond(number * size < count, work, rest, readout, places)
-
-        _, scores = jax.lax.scan(piece, None, (jnp.arange(self.pieces), order))
-        back = jnp.argsort(order.ravel()[: hidden.size])
-        nats, right = (s.ravel()[back].reshape(target.hidden.shape) for s in scores)
-        return jnp.where(target.hidden, nats, 0.0), right & target.hidden
-
-
-def cross_entropy(logits, tokens):
-    """(nats f32[...], whether the likeliest is right bool[...]) of logits f32[..., V]."""
-    said = jnp.take_along_axis(logits, tokens[..., None], -1)[..., 0]
-    return jax.nn.logsumexp(logits, -1) - said, logits.argmax(-1) == tokens
-
-
-def hidden_first(hidden):
-    """Places 0..N-1 of bool[N], the True ones first, both kinds in order: i32[N], in O(N)."""
-    ahead = jnp.cumsum(hidden) - 1
-    behind = hidden.sum() + jnp.cumsum(~hidden) - 1
-    places = jnp.arange(hidden.size, dtype=jnp.int32)
-    return jnp.zeros_like(places).at[jnp.where(hidden, ahead, behind)].set(places)
+        return weight * jnp.where(target.hidden, nats, 0.0).sum(-1), right & target.hidden
 
 
 @functools.cache
 def unprojected(apply: Callable[..., Any]) -> Callable[..., Any]:
-    """The same network, asked for a readout: an object whose `logits(places i32[N])` are
-    f32[N, V] at flat places of [B * L]. Hand it to `diffusion_loss`, and the product with the
-    vocabulary is only paid for where something is hidden.
+    """The same network, asked for a readout, see readouts.py. Hand it to `diffusion_loss`, and
+    the product with the vocabulary is only paid for where something is hidden.
 
     Cached, so that one apply stays one static argument of jit.
     """

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from diffusion import draws, survival
 from diffusion.clocks import noisy, pace
-from diffusion.masked import cross_entropy
+from diffusion.readouts import cross_entropy
 from diffusion.schedules import Schedule, levels
 from diffusion.tokens import mean
 from diffusion.uniform_state import Changed, divergence, draw_ids, log_rho, resampled

@@ -40,13 +40,10 @@ class Readout(NamedTuple):
     kernel: jax.Array  # f32[D, V]
     bias: jax.Array  # f32[V]
 
-    def logits(self, places=None):
-        """f32[B, L, V]; or f32[N, V] at i32[N], places in [B * L]."""
-        h = self.features
-        if places is not None:
-            h = h.reshape(-1, h.shape[-1])[places]
-        kernel = self.kernel.astype(h.dtype)
-        return layers.product(h, kernel, jnp.float32) + self.bias
+    def logits(self):
+        """f32[..., V] of features [..., D]."""
+        kernel = self.kernel.astype(self.features.dtype)
+        return layers.product(self.features, kernel, jnp.float32) + self.bias
 
 
 def is_ids(x):

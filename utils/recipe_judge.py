@@ -19,7 +19,7 @@ import numpy as np
 
 from data import llama_tokens
 from data.tokenizer import BOS
-from diffusion.masked import cross_entropy
+from diffusion.readouts import cross_entropy
 from models import llama
 from utils import files, places, writing
 

@@ -1,13 +1,14 @@
 """The masked bound against a joint over 3 places and 3 tokens, where everything is enumerable."""
 
 import itertools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffusion import draws, masked, survival
+from diffusion import draws, masked, readouts, survival
 from diffusion.loss import diffusion_loss
 from diffusion.masked import FORMS, Hidden, Masked
 from diffusion.schedules import levels
@@ -193,19 +194,14 @@ def test_exact_counts_hide_so_many_at_every_level():
     np.testing.assert_array_equal(target.hidden.sum(-1), np.clip(np.ceil(t * 8), 1, 8))
 
 
-class Factors:
+class Factors(NamedTuple):
     """A readout like the transformer's."""
 
-    def __init__(self, features, kernel):
-        self.features, self.kernel = features, kernel
+    features: jax.Array
+    kernel: jax.Array
 
-    def logits(self, places):
-        return self.features.reshape(-1, self.features.shape[-1])[places] @ self.kernel
-
-
-jax.tree_util.register_pytree_node(
-    Factors, lambda f: ((f.features, f.kernel), None), lambda _, leaves: Factors(*leaves)
-)
+    def logits(self):
+        return self.features @ self.kernel
 
 
 def test_scoring_hidden_tokens_in_pieces_is_scoring_them_all():
@@ -229,6 +225,30 @@ def test_scoring_hidden_tokens_in_pieces_is_scoring_them_all():
         hidden = (jax.random.uniform(jax.random.key(3), x.shape) < rate) & process.real(x)
         both = [f(features, kernel, Hidden(x, hidden)) for f in (one, two)]
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), *both)
+
+
+def test_rows_that_count_unequally_get_gradients_of_their_own():
+    b, length, d, size = 4, 9, 8, 19
+    process = Masked(mask_id=4, pieces=3)
+    x = jax.random.randint(jax.random.key(0), (b, length), 5, size)
+    features = jax.random.normal(jax.random.key(1), (b, length, d))
+    kernel = jax.random.normal(jax.random.key(2), (d, size))
+    target = Hidden(x, jax.random.uniform(jax.random.key(3), x.shape) < 0.5)
+
+    def summed(out, features, kernel, rate):
+        return (rate * process.loss(out(features, kernel), target, jnp.full(b, 0.5))[0]).sum()
+
+    for rate in (jnp.array([0.5, 2.0, 0.0, -1.0]), jnp.full(b, 3.0)):
+        full, pieces = (
+            jax.grad(summed, (1, 2))(out, features, kernel, rate) for out in (jnp.matmul, Factors)
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), full, pieces)
+
+
+def test_a_tie_is_no_right_guess():
+    logits = jnp.array([[1.0, 1.0, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    right = readouts.cross_entropy(logits, jnp.zeros(3, jnp.int32))[1]
+    np.testing.assert_array_equal(right, [False, True, False])
 
 
 def test_a_network_asked_for_a_readout_is_trained_by_the_same_loss():
