@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import layers
+from models import layers, winograd
 
 PRESETS = {
     "debug": dict(width=16, multipliers=(1, 2), num_res_blocks=1, attention_sides=(), groups=4),
@@ -30,6 +30,11 @@ class Norm(nn.Module):
         return nn.GroupNorm(self.groups, epsilon=1e-6, dtype=x.dtype, name="group")(x)
 
 
+def pointwise(x, kernel, *_, **__):
+    """A convolution whose kernel f32[1, 1, I, O] sees one pixel, as the product that it is."""
+    return layers.product(x, kernel[0, 0])
+
+
 class ResBlock(nn.Module):
     features: int
     groups: int
@@ -39,8 +44,9 @@ class ResBlock(nn.Module):
     @nn.compact
     def __call__(self, x, c, keys):
         conv = lambda name, init, side=3: nn.Conv(
-            self.features, (side, side), kernel_init=init, dtype=self.dtype, name=name
-        )
+            self.features, (side, side), kernel_init=init, dtype=self.dtype, name=name,
+            conv_general_dilated=pointwise if side == 1 else winograd.conv,
+        )  # fmt: skip
         h = conv("conv_in", layers.xavier)(nn.silu(Norm(self.groups, name="norm_in")(x)))
         h = (
             h
@@ -152,6 +158,6 @@ class UNet(nn.Module):
                 h = attend(h, f"up_{i}_{j}_attention")
             if i > 0:
                 h = jnp.repeat(jnp.repeat(h, 2, 1), 2, 2)
-                h = conv(h.shape[-1], f"up_{i}_double")(h)
+                h = conv(h.shape[-1], f"up_{i}_double", conv_general_dilated=winograd.conv)(h)
         h = nn.silu(Norm(self.groups, name="norm_out")(h)).astype(jnp.float32)
         return nn.Conv(channels, (3, 3), kernel_init=layers.zeros, name="conv_out")(h)
