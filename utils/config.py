@@ -146,7 +146,8 @@ def owner(config, name: str):
     *groups, leaf = name.split(".")
     for group in groups:
         config = config[group]
-    return config, config.get_type(leaf)
+    kind = config.get_type(leaf)
+    return config, str if kind is type(None) else kind  # a config set a word to None: model.preset
 
 
 def read(name, text, kind):

@@ -42,6 +42,11 @@ def test_the_published_command_lines_parse(line):
         assert c.wandb.name.startswith("DiT-B") and c.model.mlp_ratio == 4.0
 
 
+def test_a_preset_can_be_asked_for_where_the_config_file_has_none():
+    assert parse("--config=configs/digits.py").model.preset is None
+    assert parse("--config=configs/digits.py", "--model.preset", "DiT-S").model.preset == "DiT-S"
+
+
 def test_flags_beat_the_config_file_and_the_file_beats_the_default():
     assert parse("--config=configs/digits.py").model.depth == 4
     assert parse("--config=configs/digits.py", "--model.depth", "6").model.depth == 6
