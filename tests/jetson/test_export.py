@@ -12,6 +12,7 @@ pytest.importorskip("onnxscript", reason="jetson/export.py wants '.[edge]'")
 
 from jetson import checks, operators, package  # noqa: E402
 from jetson.package import Package  # noqa: E402
+from tests.jetson import alike  # noqa: E402
 
 FILES = {"config.json", "params.safetensors", "schedule.npz"}
 FILES |= {"denoiser_fp32.onnx", "denoiser_fp16.onnx"}
@@ -20,18 +21,9 @@ FILES |= {"denoiser_fp32.onnx", "denoiser_fp16.onnx"}
 @pytest.mark.parametrize("kind", ["images", "text"])
 def test_every_backend_says_what_flax_says(exported, kind):
     run, folder = exported[kind]
-    package = Package(folder)
     files = {p.name for p in folder.iterdir() if p.is_file()}  # folders are of other tests
     assert files == FILES | ({"tokenizer.json"} if kind == "text" else set())
-    tried = checks.probes(run, package)
-    assert len({t for t, *_ in tried}) >= 6
-    for t, inputs, theirs in tried:
-        assert theirs.std() > 0.05
-        for backend in ("torch", "onnxruntime"):
-            ours = package.denoiser(backend)(*inputs)
-            assert np.abs(ours - theirs).max() <= 5e-5 * max(1, np.abs(theirs).max()), (backend, t)
-        ours = package.denoiser("onnxruntime", "fp16")(*inputs)
-        assert 1e-6 < np.linalg.norm(ours - theirs) <= 3e-3 * np.linalg.norm(theirs)
+    alike.says_what_flax_says(run, folder)
 
 
 @pytest.mark.parametrize("kind", ["images", "text"])

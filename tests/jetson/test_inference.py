@@ -9,10 +9,10 @@ import pytest
 for package in ("torch", "onnx", "onnxruntime", "onnxscript"):
     pytest.importorskip(package, reason="exports want '.[edge]'")
 
-from data import tokenizer  # noqa: E402
-from jetson import draw, prompts  # noqa: E402
+from jetson import draw  # noqa: E402
 from jetson.package import Package  # noqa: E402
-from utils import sampling, writing  # noqa: E402
+from tests.jetson import alike  # noqa: E402
+from utils import sampling  # noqa: E402
 
 N, SEED = 6, 11
 
@@ -58,26 +58,8 @@ def test_images_are_jaxs(exported, image_run, solver, scale, backends):
     ids=lambda v: "-".join(map(str, v.values())) if isinstance(v, dict) else None,
 )
 def test_tokens_are_jaxs(exported, text_run, steps, prompt, knobs):
-    """Rows that differ would be near-ties of two tokens; in these there is none."""
-    n = 24
-    run = writing.restored(text_run)
-    run.config.model.dtype = "float32"  # it was trained in bfloat16; an export computes as finely
-    run = writing.changed(run, **knobs)
-    known, allowed = writing.asked(run, prompt, n, SEED)
-    write = writing.writer(run, steps=steps, batch_size=n)
-    theirs = np.concatenate([*write(known, allowed, seed=SEED)])
-    package = Package(exported["text"][1])
-    words = package.words()
-    mine, may = prompts.asked(package.config, words, prompt, n, SEED)
-    assert (mine == known).all() and ((may is None) == (allowed is None))
-    for backend in ("torch", "onnxruntime"):
-        ours = draw.tokens(
-            package, package.denoiser(backend), np.arange(n), mine,
-            seed=SEED, steps=steps, allowed=may, **knobs,
-        )  # fmt: skip
-        ours[np.cumsum(ours == tokenizer.EOS, -1) > (ours == tokenizer.EOS)] = tokenizer.PAD
-        assert len({tuple(row) for row in ours}) > 4
-        assert (ours == theirs).all()
+    folder = exported["text"][1]
+    alike.writes_what_jax_writes(text_run, folder, prompt, 24, steps, SEED, knobs)
 
 
 def test_a_sample_does_not_depend_on_its_batch(exported):

@@ -11,7 +11,6 @@ for module in ("torch", "onnx", "onnxruntime", "onnxscript"):
     pytest.importorskip(module, reason="exports want '.[edge]'")
 
 import diffusion  # noqa: E402
-from data import tokenizer  # noqa: E402
 from diffusion import clocks as theirs  # noqa: E402
 from diffusion import draws, schedules, sparse  # noqa: E402
 from jetson import (  # noqa: E402
@@ -19,7 +18,6 @@ from jetson import (  # noqa: E402
     clocks,
     draw,
     engine,
-    prompts,
     quantize,
     resample,
     states,
@@ -27,7 +25,7 @@ from jetson import (  # noqa: E402
     trace,
 )  # fmt: skip
 from jetson.package import Package  # noqa: E402
-from utils import writing  # noqa: E402
+from tests.jetson import alike  # noqa: E402
 
 B, L, K, V, SEED = 3, 9, 4, 21, 11
 
@@ -111,17 +109,7 @@ def test_the_step_back_draws_what_jax_draws(t, s):
 
 @pytest.mark.parametrize("name", ["candidates", "bilateral", "slots"])
 def test_every_backend_says_what_flax_says(sparse_exports, name):
-    run, folder = sparse_exports[name]
-    package = Package(folder)
-    tried = checks.probes(run, package)
-    assert len({t for t, *_ in tried}) >= 6
-    for t, inputs, wanted in tried:
-        assert wanted.std() > 0.05
-        for backend in ("torch", "onnxruntime"):
-            ours = package.denoiser(backend)(*inputs)
-            assert np.abs(ours - wanted).max() <= 5e-5 * max(1, np.abs(wanted).max()), (backend, t)
-        ours = package.denoiser("onnxruntime", "fp16")(*inputs)
-        assert 1e-6 < np.linalg.norm(ours - wanted) <= 3e-3 * np.linalg.norm(wanted)
+    alike.says_what_flax_says(*sparse_exports[name])
 
 
 @pytest.mark.parametrize(
@@ -135,25 +123,8 @@ def test_every_backend_says_what_flax_says(sparse_exports, name):
     ],
 )
 def test_tokens_are_jaxs(sparse_exports, sparse_runs, name, steps, prompt, knobs):
-    """Rows that differ would be near-ties of two tokens; in these there is none."""
-    n = 16
-    run = writing.restored(sparse_runs[name])
-    run.config.model.dtype = "float32"  # it was trained in bfloat16; an export computes as finely
-    run = writing.changed(run, **knobs)
-    known, allowed = writing.asked(run, prompt, n, SEED)
-    write = writing.writer(run, steps=steps, batch_size=n)
-    wanted = np.concatenate([*write(known, allowed, seed=SEED)])
-    package = Package(sparse_exports[name][1])
-    mine, may = prompts.asked(package.config, package.words(), prompt, n, SEED)
-    assert (mine == known).all() and ((may is None) == (allowed is None))
-    for backend in ("torch", "onnxruntime"):
-        ours = draw.tokens(
-            package, package.denoiser(backend), np.arange(n), mine,
-            seed=SEED, steps=steps, allowed=may, **knobs,
-        )  # fmt: skip
-        ours[np.cumsum(ours == tokenizer.EOS, -1) > (ours == tokenizer.EOS)] = tokenizer.PAD
-        assert len({tuple(row) for row in ours}) > 4
-        assert (ours == wanted).all()
+    folder = sparse_exports[name][1]
+    alike.writes_what_jax_writes(sparse_runs[name], folder, prompt, 16, steps, SEED, knobs)
 
 
 def test_a_sample_does_not_depend_on_its_batch(sparse_exports):
